@@ -77,9 +77,10 @@ def split_passages(source: str) -> list[Passage]:
     for index, block in enumerate(blocks):
         text = source[block.start : block.end]
         following = blocks[index + 1].kind if index + 1 < len(blocks) else None
+        following_length = blocks[index + 1].end - blocks[index + 1].start if following else 0
         if block.kind == "paragraph":
             lead_in = None
-            level = _heading_level(text, block, following, previous, path)
+            level = _heading_level(text, block, following, following_length, previous)
             if level is not None:
                 while path and path[-1][0] >= level:
                     path.pop()
@@ -161,7 +162,7 @@ def _stands_alone(line: str) -> bool:
 
 
 def _heading_level(
-    text: str, block: _Block, following: str | None, previous: str, path: list[tuple[int, str]]
+    text: str, block: _Block, following: str | None, following_length: int, previous: str
 ) -> int | None:
     """The depth of a heading (1 is outermost), or None where the text is a passage."""
     line = text.strip()
@@ -174,9 +175,11 @@ def _heading_level(
     numbered = _NUMBERED_HEADING.match(line)
     if numbered and not line.endswith((".", ";", ":")):
         return 2 + numbered["number"].count(".")
-    if line.endswith((".", ";", ",", ":", "!", "…", "»", '"')) and not (len(line.split()) <= 5 and line.endswith(".")):
-        return None
-    if line.endswith((".", "!")) and not block.blank_before:
+    if line.endswith("."):
+        # «Bruken av informasjonskapsler.» heads what follows; "Read more about cookies here." is the end of it.
+        if len(line.split()) > 5 or not block.blank_before or following_length <= _LONGEST_HEADING:
+            return None
+    elif line.endswith((";", ",", ":", "!", "…", "»", '"')):
         return None
     words = len(line.split())
     if words > _LONGEST_UNNUMBERED_HEADING_WORDS or (block.kind == "paragraph" and not line[:1].isupper()):

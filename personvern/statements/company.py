@@ -1,0 +1,105 @@
+"""A company's folder: who it is, its statement, and how the statement was read."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from personvern.statements.passages import Passage, split_passages
+from personvern.statements.reading import LANGUAGES, Reading, ReadingError, quote_only, read
+from personvern.statements.search import SearchIndex
+
+
+class CompanyError(Exception):
+    """The folder cannot be used; the text says which file and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """What the statement itself gives, and nothing else."""
+
+    email: str | None = None
+    phone: str | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Company:
+    id: str
+    name: Mapping[str, str]
+    """By language: a company without a name is "denne virksomheten", "denne verksemda", "this company"."""
+    contact: Contact
+    statement_address: str | None
+    retention_days: Mapping[str, int]
+    """By channel, with "default"; empty where the installation's own setting holds."""
+    widget_origins: tuple[str, ...]
+    source: str
+    passages: tuple[Passage, ...]
+    reading: Reading
+    index: SearchIndex
+
+
+def load_company(folder: Path) -> Company:
+    """Read and check a whole folder; raises CompanyError with a sentence for whoever edits it."""
+    settings = _yaml(folder / "company.yml")
+    statements = sorted(folder.glob("statement.*"))
+    if len(statements) != 1:
+        raise CompanyError(f"{folder.name}: one file statement.<language>.<kind> is needed, found {len(statements)}")
+    try:
+        source = statements[0].read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        raise CompanyError(f"{statements[0]}: the text is not UTF-8") from None
+    language = statements[0].name.split(".")[1]
+    if language not in LANGUAGES:
+        raise CompanyError(f"{statements[0].name}: the language must be nb, nn or en")
+    passages = split_passages(source)
+    if not passages:
+        raise CompanyError(f"{statements[0].name}: holds no text")
+    reading_file = folder / "reading.yml"
+    try:
+        if reading_file.exists():
+            reading = read(_yaml(reading_file), passages)
+        else:
+            reading = quote_only(passages[0].heading[0] if passages[0].heading else "", language)
+    except ReadingError as error:
+        raise CompanyError(f"{reading_file}: {error}") from None
+    names = settings.get("name")
+    if isinstance(names, str):
+        names = dict.fromkeys(LANGUAGES, names)
+    if not isinstance(names, dict) or set(names) != set(LANGUAGES):
+        raise CompanyError(f"{folder.name}/company.yml: 'name' must be a text, or one for each of nb, nn and en")
+    contact = settings.get("contact") or {}
+    retention = settings.get("retention_days") or {}
+    if isinstance(retention, int):
+        retention = {"default": retention}
+    return Company(
+        folder.name,
+        names,
+        Contact(contact.get("email"), contact.get("phone"), contact.get("address")),
+        settings.get("statement_address"),
+        retention,
+        tuple(settings.get("widget_origins") or ()),
+        source,
+        tuple(passages),
+        reading,
+        SearchIndex(passages, reading.passages),
+    )
+
+
+def _yaml(path: Path) -> Mapping[str, Any]:
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        raise CompanyError(f"{path.parent.name}: {path.name} is missing") from None
+    except yaml.YAMLError as error:
+        place = getattr(error, "problem_mark", None)
+        line = f", line {place.line + 1}" if place else ""
+        raise CompanyError(f"{path}{line}: not valid YAML") from None
+    if not isinstance(document, dict):
+        raise CompanyError(f"{path}: must be a mapping")
+    return document
+
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
