@@ -18,6 +18,8 @@ Kind = Literal["paragraph", "item", "lead_in"]
 _BULLET = re.compile(r"^(?P<indent>[ \t]*)(?:[•●▪◦·‣∙*–—-]|\(?[a-zæøå]\)|\(?\d{1,2}\))[ \t]+(?=\S)")
 _NUMBERED_HEADING = re.compile(r"^(?P<number>\d{1,2}(?:\.\d{1,2})*)\.?[ \t]+(?=\S)")
 _MARKDOWN_HEADING = re.compile(r"^(?P<marks>#{1,6})[ \t]+(?P<text>.*?)[ \t]*#*$")
+_SHORTEST_BODY = 60
+"""What follows a heading that ends in a full stop is longer than this."""
 _OPENS_A_SECTION = re.compile(r"\b(følgende|følgjande|the following|as follows)\b", re.IGNORECASE)
 _LONGEST_HEADING = 140
 _LONGEST_UNNUMBERED_HEADING_WORDS = 14
@@ -177,7 +179,7 @@ def _heading_level(
         return 2 + numbered["number"].count(".")
     if line.endswith("."):
         # «Bruken av informasjonskapsler.» heads what follows; "Read more about cookies here." is the end of it.
-        if len(line.split()) > 5 or not block.blank_before or following_length <= _LONGEST_HEADING:
+        if len(line.split()) > 5 or not block.blank_before or following_length <= _SHORTEST_BODY:
             return None
     elif line.endswith((";", ",", ":", "!", "…", "»", '"')):
         return None

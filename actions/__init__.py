@@ -1,0 +1,1 @@
+"""The action server: what the bot does. One module a user goal; the work itself is done in `personvern`."""

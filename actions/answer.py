@@ -1,0 +1,29 @@
+"""Somebody asks: answer from the statement."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rasa_sdk import Action, Tracker
+from rasa_sdk.executor import CollectingDispatcher
+from sqlalchemy import Connection
+
+from actions.turn import Turn, reply
+from personvern.answers.answering import Question, answer
+from personvern.conversations import store
+from personvern.conversations.messages import Draft
+
+
+class ActionAnswer(Action):
+    def name(self) -> str:
+        return "action_answer"
+
+    async def run(
+        self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        return await reply(dispatcher, tracker, self.name(), _answer)
+
+
+def _answer(turn: Turn, connection: Connection | None) -> Sequence[Draft]:
+    topics = tuple(intent.removeprefix("ask_") for intent, _ in turn.ranking if intent.startswith("ask_"))
+    offered = store.last_offers(connection, turn.conversation_id) if connection else ()
+    return [answer(turn.company, Question(turn.text, turn.language, topics), offered)]

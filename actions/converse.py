@@ -1,0 +1,34 @@
+"""Greetings, thanks and all that is not about privacy."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from rasa_sdk import Action, Tracker
+from rasa_sdk.executor import CollectingDispatcher
+from sqlalchemy import Connection
+
+from actions.turn import Turn, reply
+from personvern.conversations.messages import Draft
+from personvern.languages.texts import has_text, text
+
+
+class ActionConverse(Action):
+    def name(self) -> str:
+        return "action_converse"
+
+    async def run(
+        self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        return await reply(dispatcher, tracker, self.name(), _converse)
+
+
+def _converse(turn: Turn, connection: Connection | None) -> Sequence[Draft]:
+    said = turn.intent if turn.intent and has_text(turn.language, f"converse.{turn.intent}") else "not_understood"
+    act = "refuse" if said == "out_of_scope" else "reprompt" if said == "not_understood" else "chitchat"
+    return [
+        Draft(
+            act,
+            turn.language,
+            text(turn.language, f"converse.{said}", company=turn.company.name[turn.language]),
+        )
+    ]

@@ -1,0 +1,94 @@
+"""Work that goes on by itself: erasures at once, retention once a day."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from app.engine_client import EngineClient
+from personvern.conversations import erasure
+from personvern.database.connection import Database
+from personvern.statements.library import Library, UnknownCompany
+
+logger = logging.getLogger(__name__)
+
+PROOF_KEPT = timedelta(days=365)
+_ENGINE_MEMORY_SECONDS = 24 * 3600.0
+_RETENTION_EVERY_SECONDS = 24 * 3600.0
+
+
+class Erasures:
+    def __init__(
+        self,
+        database: Database,
+        engine: EngineClient,
+        library: Library,
+        *,
+        retention_days: int,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._engine = engine
+        self._library = library
+        self._retention_days = retention_days
+        self._clock = clock
+        self._wake = asyncio.Event()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Carry out what is due, again and again: it must be done even if it cannot be done now."""
+        while True:
+            try:
+                await self.finish_due()
+            except SQLAlchemyError as error:
+                logger.error("erasure.failed error=%s", type(error).__name__)
+            try:
+                async with asyncio.timeout(5.0):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+
+    async def finish_due(self) -> int:
+        loop = asyncio.get_running_loop()
+
+        def forget_in_engine(conversation_id: str) -> None:
+            asyncio.run_coroutine_threadsafe(self._engine.forget(conversation_id), loop).result(30)
+
+        def work() -> int:
+            with self._database.read() as connection:
+                jobs = erasure.due(connection, self._clock())
+            return erasure.finish(self._database, jobs, forget_in_engine, self._clock()) if jobs else 0
+
+        return await asyncio.to_thread(work)
+
+    async def run_daily(self) -> None:
+        """Retention, at start-up and then once a day."""
+        while True:
+            try:
+                await asyncio.to_thread(self.erase_expired)
+                self.wake()
+                await self._engine.forget_older_than(_ENGINE_MEMORY_SECONDS)
+            except Exception as error:  # a day's job that fails is tried again, it does not end the loop
+                logger.error("retention.failed error=%s", type(error).__name__)
+                await asyncio.sleep(60.0)
+                continue
+            await asyncio.sleep(_RETENTION_EVERY_SECONDS)
+
+    def erase_expired(self) -> int:
+        now = self._clock()
+        erased = erasure.erase_expired(self._database, now, self._keep)
+        with self._database.write() as connection:
+            erasure.forget_old_erasures(connection, now - PROOF_KEPT)
+        return erased
+
+    def _keep(self, company_id: str, channel: str) -> timedelta:
+        try:
+            days = self._library.company(company_id).retention_days
+        except UnknownCompany:
+            days = {}
+        return timedelta(days=days.get(channel, days.get("default", self._retention_days)))

@@ -1,0 +1,81 @@
+"""Settings from the environment, from `.env` in the working folder, and from `var/tokens.env`, in this order.
+
+docs/settings.md lists them; a test compares the list with this file.
+"""
+
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    database_url: str = "sqlite:///var/personvern.db"
+    """`sqlite:///...` or `postgresql+psycopg://...`."""
+    policies: Path = Path("policies")
+    default_company: str = "jackon"
+    """Whom `rasa shell` speaks for, which has no app to say it."""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    engine_url: str = "http://127.0.0.1:5005"
+    engine_token: str = ""
+    actions_url: str = "http://127.0.0.1:5055/webhook"
+    actions_token: str = ""
+    redis_url: str = ""
+    worker_name: str = ""
+    """Names this app process among several; what it left half-done is taken up again under the same name."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses whose X-Forwarded-For is believed."""
+    rate_limit_conversation: str = "40/minute"
+    """Messages of one conversation."""
+    rate_limit_address: str = "120/minute"
+    """Messages from one network address."""
+    rate_limit_conversations: str = "30/minute"
+    """New conversations from one network address."""
+    retention_days: int = 30
+    """Where a company's own `company.yml` says nothing."""
+    delay_notice_seconds: float = 2.0
+    """How long a visitor waits before she is told that the answer takes longer."""
+
+    @classmethod
+    def load(cls, environment: Mapping[str, str] | None = None) -> "Settings":
+        if environment is None:
+            files = {**dotenv_values("var/tokens.env"), **dotenv_values(".env")}
+            environment = {**{name: value for name, value in files.items() if value is not None}, **os.environ}
+        given = {}
+        for name, field in cls.__dataclass_fields__.items():
+            raw = environment.get(name.upper())
+            if raw is None:
+                continue
+            kind = type(field.default)
+            if kind is tuple:
+                given[name] = tuple(part.strip() for part in raw.split(",") if part.strip())
+            else:
+                try:
+                    given[name] = kind(raw)
+                except ValueError:
+                    raise SettingsError(f"{name.upper()} must be a number of the kind {field.default!r}.") from None
+        return cls(**given)
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used; the text says which and what it should be."""
+
+
+def make_tokens(path: Path = Path("var/tokens.env")) -> None:
+    """The tokens between the processes, made once for an installation and readable by its owner only."""
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = "".join(f"{name}={secrets.token_urlsafe(32)}\n" for name in ("ENGINE_TOKEN", "ACTIONS_TOKEN"))
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+
+
+if __name__ == "__main__":
+    make_tokens()
