@@ -24,7 +24,15 @@ class ActionHandOver(Action):
 
 def _hand_over(turn: Turn, connection: Connection | None) -> Sequence[Draft]:
     language, contact = turn.language, turn.company.contact
-    kind = "both" if contact.email and contact.phone else "email" if contact.email else "phone" if contact.phone else "none"
+    kind = (
+        "both"
+        if contact.email and contact.phone
+        else "email"
+        if contact.email
+        else "phone"
+        if contact.phone
+        else "none"
+    )
     name = turn.company.name[language]
     said = text(language, f"handover.{kind}", company=name, email=contact.email, phone=contact.phone)
     if turn.intent == "report_breach":

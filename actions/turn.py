@@ -79,9 +79,7 @@ def _language_of(text: str) -> str:
     return identifier().identify(text).language
 
 
-async def reply(
-    dispatcher: CollectingDispatcher, tracker: Tracker, action: str, work: Work
-) -> list[dict[str, Any]]:
+async def reply(dispatcher: CollectingDispatcher, tracker: Tracker, action: str, work: Work) -> list[dict[str, Any]]:
     """Do `work` and say what it returns: into the record where there is one, else straight to whoever listens."""
     turn = Turn.of(tracker)
     message_id = turn.message_id

@@ -74,7 +74,7 @@ def _cleaned(given: str) -> str:
 
 class ChatApi(Controller):
     path = "/api/v1"
-    tags = ["chat"]
+    tags = ("chat",)
 
     @get("/companies", summary="The companies of this installation")
     async def companies(self, state: State) -> list[dict[str, Any]]:
@@ -85,9 +85,7 @@ class ChatApi(Controller):
         ]
 
     @post("/conversations", status_code=201, summary="Begin a conversation")
-    async def begin(
-        self, request: Request[Any, Any, Any], state: State, data: NewConversation
-    ) -> dict[str, Any]:
+    async def begin(self, request: Request[Any, Any, Any], state: State, data: NewConversation) -> dict[str, Any]:
         services: Services = state.services
         await services.limits.new_conversation(request)
         try:
@@ -254,9 +252,7 @@ class ChatApi(Controller):
 
         def give() -> None:
             with services.database.write() as connection:
-                store.give_feedback(
-                    connection, conversation_id, message_id, helpful=data.helpful, now=services.clock()
-                )
+                store.give_feedback(connection, conversation_id, message_id, helpful=data.helpful, now=services.clock())
 
         try:
             await asyncio.to_thread(give)

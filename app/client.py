@@ -41,9 +41,7 @@ class Chat:
         self._stream = asyncio.create_task(self._listen())
 
     @classmethod
-    async def begin(
-        cls, session: aiohttp.ClientSession, url: str, company: str, language: str | None = None
-    ) -> "Chat":
+    async def begin(cls, session: aiohttp.ClientSession, url: str, company: str, language: str | None = None) -> "Chat":
         body = {"company": company, "language": language}
         async with session.post(f"{url}/api/v1/conversations", json=body) as response:
             answer = await response.json(content_type=None)
@@ -55,9 +53,7 @@ class Chat:
         self._stream.cancel()
         await asyncio.gather(self._stream, return_exceptions=True)
 
-    async def say(
-        self, text: str | None = None, *, offer: str | None = None, client_id: str | None = None
-    ) -> str:
+    async def say(self, text: str | None = None, *, offer: str | None = None, client_id: str | None = None) -> str:
         """Send once; returns the client id that its `turn_done` will bear."""
         body = {"client_id": client_id or str(uuid.uuid4())}
         body |= {"text": text} if text is not None else {"offer": offer or ""}

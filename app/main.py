@@ -100,9 +100,7 @@ def create_app(settings: Settings | None = None, clock: Callable[[], datetime] =
                 delay_notice_seconds=given.delay_notice_seconds,
                 clock=clock,
             )
-            erasures = Erasures(
-                database, engine, library, retention_days=given.retention_days, clock=clock
-            )
+            erasures = Erasures(database, engine, library, retention_days=given.retention_days, clock=clock)
             app.state.services = Services(
                 given,
                 database,
@@ -141,7 +139,10 @@ def create_app(settings: Settings | None = None, clock: Callable[[], datetime] =
         },
         response_headers=_SECURITY_HEADERS,
         openapi_config=OpenAPIConfig(
-            title="Personvern chat API", version="1", path="/api", render_plugins=[JsonRenderPlugin(path="/openapi.json")]
+            title="Personvern chat API",
+            version="1",
+            path="/api",
+            render_plugins=[JsonRenderPlugin(path="/openapi.json")],
         ),
         logging_config=None,
     )

@@ -85,5 +85,3 @@ def answer_unforeseen(request: Request[Any, Any, Any], error: Exception) -> Resp
     where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else "?"
     logger.error("request.failed error=%s at=%s", type(error).__name__, where)
     return answer_problem(request, Problem("internal"))
-
-

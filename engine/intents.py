@@ -1,7 +1,8 @@
 """Understanding: from a text to the likeliest intents.
 
-One linear classifier over words and letters for all three languages. It was chosen by measuring (docs/understanding.md):
-Rasa's own LogisticRegressionClassifier on the same features takes forty times as long to train and is no better.
+One linear classifier over words and letters for all three languages. It was chosen by measuring
+(docs/understanding.md): Rasa's own LogisticRegressionClassifier on the same features takes forty times as long to
+train and is no better.
 """
 
 import json
@@ -65,7 +66,7 @@ class IntentFinder(GraphComponent, IntentClassifier):
         self._vectorizers = [
             TfidfVectorizer(
                 ngram_range=tuple(config["word_ngrams"]),
-                token_pattern=r"\w+",
+                token_pattern=r"\w+",  # noqa: S106
                 sublinear_tf=True,
                 lowercase=False,
                 dtype=np.float32,
@@ -142,7 +143,9 @@ class IntentFinder(GraphComponent, IntentClassifier):
                             sorted(vectorizer.vocabulary_, key=vectorizer.vocabulary_.get)
                             for vectorizer in self._vectorizers
                         ],
-                        "idf": [[round(float(value), 5) for value in vectorizer.idf_] for vectorizer in self._vectorizers],
+                        "idf": [
+                            [round(float(value), 5) for value in vectorizer.idf_] for vectorizer in self._vectorizers
+                        ],
                     },
                     ensure_ascii=False,
                 )
@@ -163,7 +166,7 @@ class IntentFinder(GraphComponent, IntentClassifier):
             with np.load(folder / "weights.npz") as arrays:
                 finder._weights, finder._offsets = np.asfortranarray(arrays["weights"]), arrays["offsets"]
         finder._intents = words["intents"]
-        for vectorizer, vocabulary, idf in zip(finder._vectorizers, words["vocabularies"], words["idf"]):
+        for vectorizer, vocabulary, idf in zip(finder._vectorizers, words["vocabularies"], words["idf"], strict=True):
             vectorizer.vocabulary_ = {term: index for index, term in enumerate(vocabulary)}
             vectorizer.idf_ = np.array(idf, dtype=np.float32)
         return finder

@@ -1,12 +1,12 @@
 """The engine's working memory: one small row a conversation, with its slots and its last few turns.
 
-It is no record, that is the app's database. Rasa's own SQL store reads the whole session twice a turn, so that turns get
-slower as a conversation goes on; here a turn costs the same at any length.
+It is no record, that is the app's database. Rasa's own SQL store reads the whole session twice a turn, so that turns
+get slower as a conversation goes on; here a turn costs the same at any length.
 """
 
 import json
 import time
-from typing import Any, Dict, Iterable, List, Optional, Text
+from typing import Any, Iterable, List, Optional, Text
 
 import sqlalchemy as sa
 from rasa.core.tracker_store import SerializedTrackerAsText, TrackerStore
@@ -49,9 +49,7 @@ class WorkingMemory(TrackerStore, SerializedTrackerAsText):
                 sa.text("CREATE INDEX IF NOT EXISTS ix_working_memory_changed_at ON working_memory (changed_at)")
             )
 
-    async def create_tracker(
-        self, sender_id: Text, append_action_listen: bool = True
-    ) -> DialogueStateTracker:
+    async def create_tracker(self, sender_id: Text, append_action_listen: bool = True) -> DialogueStateTracker:
         """As Rasa's, without saving: nothing has happened yet."""
         tracker = self.init_tracker(sender_id)
         if append_action_listen:

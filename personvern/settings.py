@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dotenv import dotenv_values
 
@@ -46,12 +47,12 @@ class Settings:
         if environment is None:
             files = {**dotenv_values("var/tokens.env"), **dotenv_values(".env")}
             environment = {**{name: value for name, value in files.items() if value is not None}, **os.environ}
-        given = {}
+        given: dict[str, Any] = {}
         for name, field in cls.__dataclass_fields__.items():
             raw = environment.get(name.upper())
             if raw is None:
                 continue
-            kind = type(field.default)
+            kind: Any = type(field.default)
             if kind is tuple:
                 given[name] = tuple(part.strip() for part in raw.split(",") if part.strip())
             else:

@@ -229,5 +229,3 @@ def _fit(sentences: Sequence[str]) -> str:
             break
         kept = longer
     return kept
-
-

@@ -57,9 +57,7 @@ def due(connection: Connection, now: datetime, limit: int = 500) -> list[Erasure
     return [Erasure(*row) for row in rows]
 
 
-def finish(
-    database: Database, jobs: list[Erasure], forget_elsewhere: Callable[[str], None], now: datetime
-) -> int:
+def finish(database: Database, jobs: list[Erasure], forget_elsewhere: Callable[[str], None], now: datetime) -> int:
     """Carry the due jobs through; returns how many are done. Those that fail are tried again, later and later."""
     forgotten: list[Erasure] = []
     failed: list[Erasure] = []

@@ -131,7 +131,7 @@ def authenticate(connection: Connection, conversation_id: str, token: str) -> Co
     return Conversation(*row[:-1])
 
 
-def _locked(connection: Connection, conversation_id: str) -> Row[Any]:
+def _locked(connection: Connection, conversation_id: str) -> Any:
     row = connection.execute(
         select(*_CONVERSATION, conversations.c.worker, conversations.c.worker_until)
         .where(conversations.c.id == conversation_id)
@@ -237,7 +237,9 @@ def next_turn(connection: Connection, conversation_id: str) -> Turn | None:
 
 
 def any_waiting(connection: Connection) -> bool:
-    return connection.execute(select(turns.c.message_id).where(turns.c.finished_at.is_(None)).limit(1)).first() is not None
+    return (
+        connection.execute(select(turns.c.message_id).where(turns.c.finished_at.is_(None)).limit(1)).first() is not None
+    )
 
 
 def claim_waiting(connection: Connection, worker: str, now: datetime, limit: int = 200) -> list[str]:
@@ -280,9 +282,7 @@ def renew(connection: Connection, conversation_id: str, worker: str, now: dateti
 
 
 def count_attempt(connection: Connection, message_id: str) -> None:
-    connection.execute(
-        update(turns).where(turns.c.message_id == message_id).values(attempts=turns.c.attempts + 1)
-    )
+    connection.execute(update(turns).where(turns.c.message_id == message_id).values(attempts=turns.c.attempts + 1))
 
 
 def run_once(
@@ -325,17 +325,13 @@ def run_once(
     return dialogue_events
 
 
-def finish(
-    connection: Connection, turn: Turn, *, failed: bool, now: datetime
-) -> tuple[tuple[Event, ...], bool] | None:
+def finish(connection: Connection, turn: Turn, *, failed: bool, now: datetime) -> tuple[tuple[Event, ...], bool] | None:
     """Stream the turn's messages and close it. None when it has no messages and did not fail: that is no reply.
 
     Also tells whether the conversation has another turn waiting; where it has none the lease is given back.
     """
     row = _locked(connection, turn.conversation.id)
-    if connection.execute(
-        select(turns.c.finished_at).where(turns.c.message_id == turn.message_id)
-    ).scalar_one():
+    if connection.execute(select(turns.c.finished_at).where(turns.c.message_id == turn.message_id)).scalar_one():
         return (), False  # another process got here first
     said = connection.execute(
         select(messages)
@@ -467,9 +463,7 @@ def give_feedback(
         raise UnknownMessage(message_id)
     connection.execute(delete(feedback).where(feedback.c.message_id == message_id))
     connection.execute(
-        insert(feedback).values(
-            message_id=message_id, conversation_id=conversation_id, helpful=helpful, given_at=now
-        )
+        insert(feedback).values(message_id=message_id, conversation_id=conversation_id, helpful=helpful, given_at=now)
     )
 
 
@@ -550,9 +544,7 @@ def _insert(connection: Connection, message: Message, place: dict[str, Any] | No
 
 def _append(connection: Connection, conversation_id: str, number: int, kind: str, message: Message) -> Event:
     connection.execute(
-        insert(events).values(
-            conversation_id=conversation_id, number=number, kind=kind, message_id=message.id, data={}
-        )
+        insert(events).values(conversation_id=conversation_id, number=number, kind=kind, message_id=message.id, data={})
     )
     return Event(number, kind, message.as_json())
 
@@ -560,9 +552,7 @@ def _append(connection: Connection, conversation_id: str, number: int, kind: str
 def _turn_done(connection: Connection, turn: Turn, number: int, failed: bool) -> Event:
     event = Event(number, "turn_done", {"client_id": turn.client_id, "failed": failed})
     connection.execute(
-        insert(events).values(
-            conversation_id=turn.conversation.id, number=number, kind=event.kind, data=event.data
-        )
+        insert(events).values(conversation_id=turn.conversation.id, number=number, kind=event.kind, data=event.data)
     )
     return event
 
@@ -581,5 +571,3 @@ def _message(row: Row[Any]) -> Message:
         client_id=stored[messages.c.client_id],
         data=stored[messages.c.data],
     )
-
-

@@ -122,9 +122,7 @@ action_runs = Table(
 events = Table(
     "events",
     metadata,
-    Column(
-        "conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True, nullable=False
-    ),
+    Column("conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True, nullable=False),
     Column("number", Integer, primary_key=True),
     Column("kind", String(16), nullable=False),
     Column("message_id", ID, ForeignKey("messages.id", ondelete="CASCADE")),

@@ -90,7 +90,7 @@ def load_company(folder: Path) -> Company:
 
 def _yaml(path: Path) -> Mapping[str, Any]:
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - the C form of the safe loader
     except FileNotFoundError:
         raise CompanyError(f"{path.parent.name}: {path.name} is missing") from None
     except yaml.YAMLError as error:

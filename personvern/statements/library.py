@@ -18,9 +18,7 @@ class UnknownCompany(Exception):
 class Library:
     """A changed folder replaces its company as a whole; one with a mistake keeps its last good version."""
 
-    def __init__(
-        self, folder: Path, poll_seconds: float = 2.0, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, folder: Path, poll_seconds: float = 2.0, clock: Callable[[], float] = time.monotonic) -> None:
         self.folder = folder
         self.problems: dict[str, str] = {}
         """Company id to what is wrong with its folder now."""

@@ -22,6 +22,7 @@ _SHORTEST_BODY = 60
 """What follows a heading that ends in a full stop is longer than this."""
 _OPENS_A_SECTION = re.compile(r"\b(følgende|følgjande|the following|as follows)\b", re.IGNORECASE)
 _LONGEST_HEADING = 140
+_NORDIC: dict[str, str | int | None] = {"æ": "ae", "ø": "o", "å": "a"}
 _LONGEST_UNNUMBERED_HEADING_WORDS = 14
 # After another heading a line with more words than this is a sentence that lost its full stop.
 _LONGEST_SUBHEADING_WORDS = 6
@@ -95,13 +96,13 @@ def split_passages(source: str) -> list[Passage]:
             kind = "lead_in"
             if "\n" not in text and len(text) <= _LONGEST_HEADING:
                 lead_in = text.strip()
-            if lead_in and previous in ("item", "paragraph") and block.blank_before:
-                if previous == "item" or _OPENS_A_SECTION.search(lead_in):
-                    # It leads away from what stood before: its items do not belong under the last heading.
-                    path = [entry for entry in path if entry[0] < 8 and _is_numbered(entry[1])]
-                    path.append((8, lead_in))
-                    heading = tuple(heading_text for _, heading_text in path)
-                    lead_in = None
+            stands_apart = previous == "item" or (previous == "paragraph" and _OPENS_A_SECTION.search(lead_in or ""))
+            if lead_in and stands_apart and block.blank_before:
+                # It leads away from what stood before: its items do not belong under the last heading.
+                path = [entry for entry in path if entry[0] < 8 and _is_numbered(entry[1])]
+                path.append((8, lead_in))
+                heading = tuple(heading_text for _, heading_text in path)
+                lead_in = None
         elif block.kind == "item" and lead_in and path:
             heading = (*heading, lead_in)
         name = slug()
@@ -163,9 +164,7 @@ def _stands_alone(line: str) -> bool:
     return bool(_MARKDOWN_HEADING.match(line.strip()) or _NUMBERED_HEADING.match(line.strip()))
 
 
-def _heading_level(
-    text: str, block: _Block, following: str | None, following_length: int, previous: str
-) -> int | None:
+def _heading_level(text: str, block: _Block, following: str | None, following_length: int, previous: str) -> int | None:
     """The depth of a heading (1 is outermost), or None where the text is a passage."""
     line = text.strip()
     if "\n" in line or len(line) > _LONGEST_HEADING:
@@ -205,7 +204,7 @@ def _heading_text(line: str) -> str:
 
 
 def _slug(heading: str) -> str:
-    folded = heading.lower().translate(str.maketrans({"æ": "ae", "ø": "o", "å": "a"}))
+    folded = heading.lower().translate(str.maketrans(_NORDIC))
     ascii_text = unicodedata.normalize("NFKD", folded).encode("ascii", "ignore").decode()
     words = re.findall(r"[a-z0-9]+", ascii_text)
     return "-".join(words[:5]) or "section"

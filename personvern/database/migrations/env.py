@@ -1,3 +1,5 @@
+from typing import Any, Literal
+
 from alembic import context
 from sqlalchemy import text
 
@@ -6,7 +8,7 @@ from personvern.database.tables import UtcDateTime, metadata
 database = context.config.attributes["database"]
 
 
-def _type_as_written(kind, value, _autogenerate_context):
+def _type_as_written(kind: str, value: Any, _context: Any) -> str | Literal[False]:
     return "UtcDateTime()" if kind == "type" and isinstance(value, UtcDateTime) else False
 
 
