@@ -24,6 +24,8 @@ class ActionAnswer(Action):
 
 
 def _answer(turn: Turn, connection: Connection | None) -> Sequence[Draft]:
-    topics = tuple(intent.removeprefix("ask_") for intent, _ in turn.ranking if intent.startswith("ask_"))
+    topics = tuple(
+        (intent.removeprefix("ask_"), confidence) for intent, confidence in turn.ranking if intent.startswith("ask_")
+    )
     offered = store.last_offers(connection, turn.conversation_id) if connection else ()
     return [answer(turn.company, Question(turn.text, turn.language, topics), offered)]

@@ -20,7 +20,7 @@ def fingerprint() -> str:
         ROOT / "engine" / "uv.lock",
         *sorted(ROOT.glob("engine/*.py")),
     ]
-    sources += sorted((ROOT / "data").rglob("*.yml"))
+    sources += sorted((ROOT / "data").rglob("*.yml")) + sorted((ROOT / "policies").glob("*/reading.yml"))
     for path in sources:
         digest.update(str(path.relative_to(ROOT)).encode() + path.read_bytes())
     return digest.hexdigest()

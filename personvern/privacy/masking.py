@@ -86,8 +86,7 @@ def mask(text: str) -> Masked:
     readable = _REFERENCE.sub(lambda match: "\0" * len(match[0]), plain)
     spans = [span for run in _RUN.finditer(readable) for span in _in_run(readable, run)]
     apart = [
-        _Span(match.start(), match.end(), "national_identity_number")
-        for match in _BIRTH_DATE_APART.finditer(readable)
+        _Span(match.start(), match.end(), "national_identity_number") for match in _BIRTH_DATE_APART.finditer(readable)
     ]
     pieces: list[str] = []
     done = 0
