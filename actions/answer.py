@@ -20,12 +20,15 @@ class ActionAnswer(Action):
     async def run(
         self, dispatcher: CollectingDispatcher, tracker: Tracker, domain: dict[str, Any]
     ) -> list[dict[str, Any]]:
-        return await reply(dispatcher, tracker, self.name(), _answer)
+        return await reply(dispatcher, tracker, self.name(), answer_question)
 
 
-def _answer(turn: Turn, connection: Connection | None) -> Sequence[Draft]:
-    topics = tuple(
+def likely_topics(turn: Turn) -> tuple[tuple[str, float], ...]:
+    return tuple(
         (intent.removeprefix("ask_"), confidence) for intent, confidence in turn.ranking if intent.startswith("ask_")
     )
+
+
+def answer_question(turn: Turn, connection: Connection | None) -> Sequence[Draft]:
     offered = store.last_offers(connection, turn.conversation_id) if connection else ()
-    return [answer(turn.company, Question(turn.text, turn.language, topics), offered)]
+    return [answer(turn.company, Question(turn.text, turn.language, likely_topics(turn)), offered)]

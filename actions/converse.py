@@ -7,8 +7,10 @@ from rasa_sdk import Action, Tracker
 from rasa_sdk.executor import CollectingDispatcher
 from sqlalchemy import Connection
 
+from actions.answer import answer_question, likely_topics
 from actions.turn import Turn, reply
 from personvern.conversations.messages import Draft
+from personvern.languages.identify import requested_language
 from personvern.languages.texts import has_text, text
 
 
@@ -23,6 +25,9 @@ class ActionConverse(Action):
 
 
 def _converse(turn: Turn, connection: Connection | None) -> Sequence[Draft]:
+    if turn.intent == "change_language" and requested_language(turn.text) is None and likely_topics(turn):
+        # No language was asked for: it was about one, such as whether the statement is to be had in English.
+        return answer_question(turn, connection)
     said = turn.intent if turn.intent and has_text(turn.language, f"converse.{turn.intent}") else "not_understood"
     act = "refuse" if said == "out_of_scope" else "reprompt" if said == "not_understood" else "chitchat"
     return [

@@ -69,6 +69,9 @@ class Linear:
         ]
         self._C = C
         self.labels: List[Text] = []
+        self._built: Optional[List[Any]] = None
+        self._rows: List[Dict[Text, int]] = []
+        self._idf: List[np.ndarray] = []
         self._weights = np.zeros((0, 0), dtype=np.float32)
         self._offsets = np.zeros(0, dtype=np.float32)
 
@@ -77,41 +80,56 @@ class Linear:
         classifier = LinearSVC(C=self._C, random_state=1)
         classifier.fit(features, labels)
         self.labels = [str(label) for label in classifier.classes_]
-        self._weights = np.asfortranarray(classifier.coef_.astype(np.float32))
+        self._rows = [vectorizer.vocabulary_ for vectorizer in self._vectorizers]
+        self._idf = [vectorizer.idf_.astype(np.float32) for vectorizer in self._vectorizers]
+        # A row for each term, so that a text's few rows lie together in memory.
+        self._weights = np.ascontiguousarray(classifier.coef_.T.astype(np.float32))
         self._offsets = classifier.intercept_.astype(np.float32)
 
     def margins(self, text: Text) -> np.ndarray:
-        """One margin a label; of two labels a single one, above zero for the second."""
-        parts = [vectorizer.transform([text]) for vectorizer in self._vectorizers]
+        """One margin a label; of two labels a single one, above zero for the second.
+
+        What the vectorizers' `transform` does, for one text and without their matrices: a tenth of the time.
+        """
         total = self._offsets.copy()
         start = 0
-        for part in parts:
-            # Only the columns that the text has: a hundred of a hundred thousand.
-            total += self._weights[:, part.indices + start] @ part.data
-            start += part.shape[1]
+        for analyse, rows, idf in zip(self._analysers(), self._rows, self._idf, strict=True):
+            counts: Dict[int, int] = {}
+            for term in analyse(text):
+                row = rows.get(term)
+                if row is not None:
+                    counts[row] = counts.get(row, 0) + 1
+            if counts:
+                indices = np.fromiter(counts.keys(), dtype=np.int64, count=len(counts))
+                values = np.fromiter(counts.values(), dtype=np.float32, count=len(counts))
+                values = (1.0 + np.log(values)) * idf[indices]
+                values /= np.sqrt((values * values).sum())
+                total += values @ self._weights[indices + start]
+            start += len(rows)
         return total
 
+    def _analysers(self) -> List[Any]:
+        if self._built is None:
+            self._built = [vectorizer.build_analyzer() for vectorizer in self._vectorizers]
+        return self._built
+
     def save(self, folder: Path, name: Text) -> None:
-        np.savez(folder / (name + ".npz"), weights=self._weights, offsets=self._offsets)
-        words = {
-            "labels": self.labels,
-            "vocabularies": [sorted(v.vocabulary_, key=v.vocabulary_.get) for v in self._vectorizers],
-            "idf": [[round(float(value), 5) for value in v.idf_] for v in self._vectorizers],
-        }
+        idf = {f"idf{index}": values for index, values in enumerate(self._idf)}
+        np.savez(folder / (name + ".npz"), weights=self._weights, offsets=self._offsets, **idf)
+        words = {"labels": self.labels, "terms": [sorted(rows, key=rows.__getitem__) for rows in self._rows]}
         (folder / (name + ".json")).write_text(json.dumps(words, ensure_ascii=False))
 
     def load(self, folder: Path, name: Text) -> None:
         words = json.loads((folder / (name + ".json")).read_text())
         with np.load(folder / (name + ".npz")) as arrays:
-            self._weights, self._offsets = np.asfortranarray(arrays["weights"]), arrays["offsets"]
+            self._weights, self._offsets = arrays["weights"], arrays["offsets"]
+            self._idf = [arrays[f"idf{index}"] for index in range(len(words["terms"]))]
         self.labels = words["labels"]
-        for vectorizer, vocabulary, idf in zip(self._vectorizers, words["vocabularies"], words["idf"], strict=True):
-            vectorizer.vocabulary_ = {term: index for index, term in enumerate(vocabulary)}
-            vectorizer.idf_ = np.array(idf, dtype=np.float32)
+        self._rows = [{term: index for index, term in enumerate(terms)} for terms in words["terms"]]
 
 
 def statement_examples(folder: Path, leave_out: List[Text]) -> List[Tuple[Text, Text]]:
-    """(text, intent) from the companies' reviewed readings: what their statements say of a topic, in three languages."""
+    """(text, intent) from the companies' reviewed readings: what each statement says of a topic, in three languages."""
     found = []
     for path in sorted(folder.glob("*/reading.yml")):
         if path.parent.name in leave_out:

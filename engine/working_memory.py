@@ -17,7 +17,7 @@ from rasa.shared.core.trackers import DialogueStateTracker
 
 from engine.settings import setting
 
-TURNS_KEPT = 3
+TURNS_KEPT = 2
 
 
 class WorkingMemory(TrackerStore, SerializedTrackerAsText):
@@ -33,7 +33,7 @@ class WorkingMemory(TrackerStore, SerializedTrackerAsText):
                 address, poolclass=sa.pool.StaticPool, connect_args={"timeout": 10, "check_same_thread": False}
             )
             with self.database.connect() as connection:
-                for pragma in ("journal_mode=WAL", "synchronous=FULL", "secure_delete=ON", "busy_timeout=10000"):
+                for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "secure_delete=ON", "busy_timeout=10000"):
                     connection.exec_driver_sql("PRAGMA " + pragma)
         else:
             self.database = sa.create_engine(address, pool_pre_ping=True, hide_parameters=True)

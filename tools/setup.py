@@ -16,10 +16,11 @@ UV_VERSION = "0.13.9"
 UV_OLDEST = (0, 8)
 
 # Rasa must not report to its maker, nor warn of what the lock file has settled.
-ENGINE_DEFAULTS = (
-    'import os; os.environ.setdefault("RASA_TELEMETRY_ENABLED", "false"); '
-    'os.environ.setdefault("SQLALCHEMY_SILENCE_UBER_WARNING", "1"); os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")\n'
-)
+ENGINE_DEFAULTS = """\
+import os; os.environ.setdefault("RASA_TELEMETRY_ENABLED", "false")
+import os; os.environ.setdefault("SQLALCHEMY_SILENCE_UBER_WARNING", "1")
+import os; os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+"""
 
 
 def stop(sentence: str) -> None:

@@ -427,9 +427,9 @@ def events_after(connection: Connection, conversation_id: str, number: int, limi
 def last_offers(connection: Connection, conversation_id: str) -> tuple[str, ...]:
     """The intents of the buttons under the bot's latest message."""
     latest = connection.execute(
-        select(messages.c.id)
-        .join(events, events.c.message_id == messages.c.id)
-        .where(messages.c.conversation_id == conversation_id, messages.c.author == "bot")
+        select(events.c.message_id)
+        .join(messages, messages.c.id == events.c.message_id)
+        .where(events.c.conversation_id == conversation_id, messages.c.author == "bot")
         .order_by(events.c.number.desc())
         .limit(1)
     ).scalar_one_or_none()
@@ -442,7 +442,7 @@ def transcript(connection: Connection, conversation_id: str) -> list[Message]:
     rows = connection.execute(
         select(messages)
         .join(events, events.c.message_id == messages.c.id)
-        .where(messages.c.conversation_id == conversation_id)
+        .where(events.c.conversation_id == conversation_id)
         .order_by(events.c.number)
     )
     return [_message(row) for row in rows]

@@ -125,7 +125,7 @@ events = Table(
     Column("conversation_id", ID, ForeignKey("conversations.id", ondelete="CASCADE"), primary_key=True, nullable=False),
     Column("number", Integer, primary_key=True),
     Column("kind", String(16), nullable=False),
-    Column("message_id", ID, ForeignKey("messages.id", ondelete="CASCADE")),
+    Column("message_id", ID, ForeignKey("messages.id", ondelete="CASCADE"), index=True),
     Column("data", JSON, nullable=False),
 )
 
@@ -134,7 +134,7 @@ offers = Table(
     metadata,
     Column("id", ID, primary_key=True),
     _of_conversation(),
-    Column("message_id", ID, ForeignKey("messages.id", ondelete="CASCADE"), nullable=False),
+    Column("message_id", ID, ForeignKey("messages.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("intent", String(64), nullable=False),
     Column("label", String(80), nullable=False),
     Column("acts", Boolean, nullable=False),
@@ -149,6 +149,7 @@ feedback = Table(
     _of_conversation(),
     Column("helpful", Boolean, nullable=False),
     Column("given_at", UtcDateTime, nullable=False),
+    Index(None, "conversation_id"),
 )
 
 erasures = Table(
