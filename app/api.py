@@ -25,6 +25,7 @@ from personvern.statements.library import UnknownCompany
 from personvern.statements.reading import LANGUAGES
 
 LONGEST_TEXT = 2_000
+CHANNEL = "widget"
 _KEEP_ALIVE_SECONDS = 15.0
 _POLL_SECONDS = 1.0
 
@@ -80,7 +81,12 @@ class ChatApi(Controller):
     async def companies(self, state: State) -> list[dict[str, Any]]:
         services: Services = state.services
         return [
-            {"id": company.id, "name": dict(company.name), "languages": list(LANGUAGES)}
+            {
+                "id": company.id,
+                "name": dict(company.name),
+                "languages": list(LANGUAGES),
+                "retention_days": services.erasures.days_kept(company.id, CHANNEL),
+            }
             for company in services.library.companies()
         ]
 
@@ -101,7 +107,7 @@ class ChatApi(Controller):
                 conversation, token = store.create(
                     connection,
                     company=company.id,
-                    channel="widget",
+                    channel=CHANNEL,
                     language=language,
                     language_chosen=False,
                     now=now,

@@ -86,9 +86,13 @@ class Erasures:
             erasure.forget_old_erasures(connection, now - PROOF_KEPT)
         return erased
 
-    def _keep(self, company_id: str, channel: str) -> timedelta:
+    def days_kept(self, company_id: str, channel: str) -> int:
+        """How long a conversation is kept after its last message."""
         try:
             days = self._library.company(company_id).retention_days
         except UnknownCompany:
             days = {}
-        return timedelta(days=days.get(channel, days.get("default", self._retention_days)))
+        return days.get(channel, days.get("default", self._retention_days))
+
+    def _keep(self, company_id: str, channel: str) -> timedelta:
+        return timedelta(days=self.days_kept(company_id, channel))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from litestar import Litestar, Response, get
-from litestar.datastructures import State
+from litestar.datastructures import CacheControlHeader, State
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
@@ -128,7 +128,13 @@ def create_app(settings: Settings | None = None, clock: Callable[[], datetime] =
             ChatApi,
             chat_page,
             health,
-            create_static_files_router("/static", directories=[_PAGES / "static"], include_in_schema=False),
+            create_static_files_router(
+                "/static",
+                directories=[_PAGES / "static"],
+                include_in_schema=False,
+                # The script and its texts belong together: the browser asks whether what it has is still the same.
+                cache_control=CacheControlHeader(no_cache=True),
+            ),
         ],
         lifespan=[running],
         request_max_body_size=_LARGEST_BODY,

@@ -999,7 +999,10 @@ function showChat(company, record) {
 
 function renderPage() {
   document.documentElement.lang = language;
-  for (const element of document.querySelectorAll("[data-text]")) element.textContent = words(language, element.dataset.text);
+  const days = daysKept();
+  for (const element of document.querySelectorAll("[data-text]")) {
+    element.textContent = words(language, element.dataset.text, { days });
+  }
   for (const element of document.querySelectorAll("[data-label]")) {
     element.setAttribute("aria-label", words(language, element.dataset.label));
   }
@@ -1019,6 +1022,11 @@ function renderPage() {
   renderConnection();
   renderEnded(false);
   measure();
+}
+
+/** How long the shown company keeps a conversation; before one is chosen, the longest of them all. */
+function daysKept() {
+  return current?.company.retention_days ?? Math.max(0, ...(companies ?? []).map((company) => company.retention_days));
 }
 
 function renderCompanies(chosen) {
