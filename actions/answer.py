@@ -11,6 +11,7 @@ from actions.turn import Turn, reply
 from personvern.answers.answering import Question, answer
 from personvern.conversations import store
 from personvern.conversations.messages import Draft
+from personvern.languages.texts import text
 
 
 class ActionAnswer(Action):
@@ -30,5 +31,7 @@ def likely_topics(turn: Turn) -> tuple[tuple[str, float], ...]:
 
 
 def answer_question(turn: Turn, connection: Connection | None) -> Sequence[Draft]:
+    if not turn.is_understood:
+        return [Draft("reprompt", turn.language, text(turn.language, "converse.not_understood"))]
     offered = store.last_offers(connection, turn.conversation_id) if connection else ()
     return [answer(turn.company, Question(turn.text, turn.language, likely_topics(turn)), offered)]

@@ -19,6 +19,9 @@ from personvern.settings import Settings
 from personvern.statements.company import Company
 from personvern.statements.library import Library
 
+_NOT_UNDERSTOOD = -0.75
+"""Below this margin nine texts of ten are gibberish or of a language that we do not speak: docs/understanding.md."""
+
 type Work = Callable[["Turn", Connection | None], Sequence[Draft]]
 
 
@@ -50,6 +53,8 @@ class Turn:
     intent: str | None
     ranking: tuple[tuple[str, float], ...]
     """Intents and confidences, best first."""
+    is_understood: bool
+    """False where the text is far from everything that the model was trained on."""
     action_number: int
 
     @classmethod
@@ -69,6 +74,7 @@ class Turn:
             text,
             intent,
             ranking or (((intent, 1.0),) if intent else ()),
+            intent is not None and latest.get("margin", 0.0) > _NOT_UNDERSTOOD,
             int(tracker.slots.get("action_number") or 0),
         )
 

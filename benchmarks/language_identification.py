@@ -65,8 +65,8 @@ def lingua_guess() -> Guess:
 
 def on_public_texts(path: Path, ours: Guess, lingua: Guess) -> None:
     with path.open(encoding="utf-8") as lines:
-        texts = [line.rstrip("\n").split("\t") for line in lines]
-    texts = [(language.replace("no-dialect", "dialect"), text) for language, _, text in texts]
+        rows_read = [line.rstrip("\n").split("\t") for line in lines]
+    texts = [(language.replace("no-dialect", "dialect"), text) for language, _, text in rows_read]
     judged = {
         name: [(text, language, guess(text)) for language, text in texts if language not in ("da", "sv")]
         for name, guess in (("ours", ours), ("lingua", lingua))
@@ -102,15 +102,19 @@ def on_public_texts(path: Path, ours: Guess, lingua: Guess) -> None:
 
 
 def on_own_data(examples: Sequence[Example], folds: int, lingua: Guess) -> None:
+    examples = list(dict.fromkeys(examples))  # a line that is written twice must not be learnt and asked
     ours: list[Judged] = []
     general: list[Judged] = []
     switched: dict[tuple[Language, str], list[bool]] = {}
+    dialect_in_bokmal: list[bool] = []
     for fold in range(folds):
         identifier = Identifier(fit(example for number, example in enumerate(examples) if number % 5 != fold))
         for language, text in examples[fold::5]:
             ours.append((text, language, identifier.identify(text).language))
             general.append((text, language, lingua(text)))
-            if len(text.split()) >= 4 and language != "dialect":
+            if language == "dialect":
+                dialect_in_bokmal.append(identifier.identify(text, "nb").language == "nb")
+            elif len(text.split()) >= 4:
                 for current in ("nb", "nn", "en"):
                     right = identifier.identify(text, current).language == language
                     switched.setdefault((current, language), []).append(right)
@@ -126,7 +130,7 @@ def on_own_data(examples: Sequence[Example], folds: int, lingua: Guess) -> None:
         ],
     )
     dialect = [guess == "nb" for _, language, guess in ours if language == "dialect"]
-    print(f"\ndialect taken for nb: {share(dialect)}")
+    print(f"\ndialect taken for nb: {share(dialect)}; where nb was spoken: {share(dialect_in_bokmal)}")
     print_table(
         "own data, 4 words and more, by the conversation's language before",
         ("before", *(f"text in {language}" for language in ("nb", "nn", "en"))),

@@ -220,27 +220,32 @@ class IntentFinder(GraphComponent, IntentClassifier):
         for message in messages:
             if message.get(INTENT) and not message.get(TEXT):
                 continue
-            ranking = self._rank(message.get(TEXT) or "")
+            ranking, margin = self._rank(message.get(TEXT) or "")
             message.set(INTENT, ranking[0] if ranking else {"name": None, "confidence": 0.0}, add_to_output=True)
             message.set("intent_ranking", ranking, add_to_output=True)
+            # How far the text is from everything that was trained on: confidences only compare the intents.
+            message.set("margin", margin, add_to_output=True)
         return messages
 
-    def _rank(self, text: Text) -> List[Dict[Text, Any]]:
+    def _rank(self, text: Text) -> Tuple[List[Dict[Text, Any]], float]:
         whole = normalise(text)
         if not whole or not self._intents.labels:
-            return []
+            return [], -1.0
         margins = self._intents.margins(whole)
+        nearest = round(float(margins.max()), 4)
         parts = sentences(text)
         if len(parts) > 1:
             # A story before the question: its sentences speak for themselves.
             best = np.max([self._intents.margins(part) for part in parts], axis=0)
+            nearest = max(nearest, round(float(best.max()), 4))
             margins = margins + self.config["sentence_weight"] * best
         margins = self._by_form(whole, margins)
         scaled = np.exp((margins - margins.max()) * self.config["sharpness"])
         confidences = scaled / scaled.sum()
         first = np.argsort(-confidences)[: self.config["ranking_length"]]
         labels = self._intents.labels
-        return [{"name": labels[index], "confidence": round(float(confidences[index]), 4)} for index in first]
+        ranking = [{"name": labels[index], "confidence": round(float(confidences[index]), 4)} for index in first]
+        return ranking, nearest
 
     def _by_form(self, text: Text, margins: np.ndarray) -> np.ndarray:
         """Of a question and an order about one right, the one that the form of the text speaks for comes first."""

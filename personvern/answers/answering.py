@@ -20,8 +20,13 @@ MOST_QUOTES = 3
 _CLOSE_TOPICS = 4
 _CONFIDENCE_WEIGHT = 0.2
 _SEARCH_WEIGHT = 0.3
+_DECISIVE_SCORE = 0.65
+_DECISIVE_LEAD = 1.7
+_FEW_PASSAGES = 3
+_SECOND_CHOICE = 0.12
 """Tried on the leave-one-out readings: docs/understanding.md."""
 
+_WORD = re.compile(r"\w+")
 _ABOUT_ME = re.compile(
     r"\b(meg|mæ|mej|mei|meig|eg|æ|jeg|mine|mitt|min|mi|me|my|mine|i)\b",
     re.IGNORECASE,
@@ -75,7 +80,7 @@ def answer(company: Company, question: Question, already_offered: Sequence[str] 
         draft = _by_searching(company, question, topic, scores)
     else:
         draft = _silent(company, question, topic)
-    return replace(draft, offers=_offers(company, question.language, topic, already_offered))
+    return replace(draft, offers=_offers(company, question, topic, already_offered))
 
 
 def _topic(company: Company, question: Question, scores: Mapping[str, float]) -> str:
@@ -104,8 +109,13 @@ def _from_reading(
     sentences: list[str] = []
     if topic in ("what_data", "access") and _ABOUT_ME.search(question.text):
         sentences.append(text(language, "answer.cannot_see_you"))
+    decisive = _decisive(company, scores)
     if entry.answer:
-        sentences.append(entry.answer[language].strip())
+        known = entry.answer[language].strip()
+        gist = _gist(company, language, decisive, entry)
+        if gist and not _says_already(known, gist):
+            sentences.append(gist)
+        sentences.append(known)
     else:
         sentences.append(text(language, "answer.quote_only", topic=text(language, f"topics.{topic}")))
     if entry.narrow and has_text(language, f"law.{topic}"):
@@ -115,19 +125,49 @@ def _from_reading(
         language,
         _fit(sentences),
         topic=topic,
-        quotes=_quotes(company, language, _chosen(entry, scores)),
+        quotes=_quotes(company, language, _chosen(entry, decisive, scores)),
         source=source(company, language),
     )
 
 
-def _chosen(entry: TopicReading, scores: Mapping[str, float]) -> list[Passage]:
-    """The entry's passages, those nearest to the question's words first where they stand out."""
+def _decisive(company: Company, scores: Mapping[str, float]) -> Passage | None:
+    """The one passage that the question's words point to, where there is one."""
+    ranked = sorted(company.passages, key=lambda passage: -scores.get(passage.id, 0.0))
+    if not ranked:
+        return None
+    first = scores.get(ranked[0].id, 0.0)
+    second = scores.get(ranked[1].id, 0.0) if len(ranked) > 1 else 0.0
+    return ranked[0] if first >= _DECISIVE_SCORE and first >= _DECISIVE_LEAD * second else None
+
+
+def _gist(company: Company, language: str, decisive: Passage | None, entry: TopicReading) -> str | None:
+    """What the decisive passage alone says; of a topic with few passages the answer says it already."""
+    if decisive is None or len(entry.passages) < _FEW_PASSAGES or decisive not in entry.passages:
+        return None
+    reading = company.reading.passages.get(decisive.id)
+    return reading.gist.get(language) if reading and reading.reviewed else None
+
+
+def _says_already(answer_text: str, gist: str) -> bool:
+    words = {word for word in _WORD.findall(gist.lower()) if len(word) > 3}
+    said = set(_WORD.findall(answer_text.lower()))
+    return len(words & said) >= 0.8 * len(words)
+
+
+def _chosen(entry: TopicReading, decisive: Passage | None, scores: Mapping[str, float]) -> list[Passage]:
+    """The entry's passages, those nearest to the question's words first where they stand out.
+
+    The decisive passage is quoted even where the entry does not name it: the question was about it.
+    """
     place = {passage.id: index for index, passage in enumerate(entry.passages)}
     best = max((scores.get(passage.id, 0.0) for passage in entry.passages), default=0.0) or 1.0
-    return sorted(
+    ranked = sorted(
         entry.passages,
         key=lambda passage: place[passage.id] / (len(place) or 1) - 1.5 * scores.get(passage.id, 0.0) / best,
     )
+    if decisive is not None:
+        ranked = [decisive, *(passage for passage in ranked if passage.id != decisive.id)]
+    return ranked
 
 
 def _by_searching(company: Company, question: Question, topic: str, scores: Mapping[str, float]) -> Draft:
@@ -236,14 +276,16 @@ def _quote(company: Company, language: str, passages: Sequence[Passage]) -> Quot
     )
 
 
-def _offers(company: Company, language: str, topic: str, already_offered: Sequence[str]) -> tuple[Offer, ...]:
-    labels = texts(language, "buttons.topic")
-    offered = []
-    for related in _RELATED.get(topic, ("rights", "contact")):
+def _offers(company: Company, question: Question, topic: str, already_offered: Sequence[str]) -> tuple[Offer, ...]:
+    """At most two topics to go on with: first the one that the question may have meant instead."""
+    labels = texts(question.language, "buttons.topic")
+    others = [other for other, confidence in question.topics if confidence >= _SECOND_CHOICE and other != topic]
+    offered: dict[str, Offer] = {}
+    for related in (*others[:1], *_RELATED.get(topic, ("rights", "contact"))):
         intent = f"ask_{related}"
         if related in company.reading.topics and related in labels and intent not in already_offered:
-            offered.append(Offer(intent, labels[related], "topic", topic=related))
-    return tuple(offered[:2])
+            offered[related] = Offer(intent, labels[related], "topic", topic=related)
+    return tuple(offered.values())[:2]
 
 
 def _fit(sentences: Sequence[str]) -> str:

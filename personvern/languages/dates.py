@@ -47,7 +47,7 @@ def day_off_in_words(day: date, holiday: str | None, language: str) -> str:
 
 
 def list_in_words(parts: Sequence[str], language: str) -> str:
-    """"a", "a og b", "a, b og c"."""
+    """One part of a sentence: "a", "a og b", "a, b og c"."""
     if len(parts) < 2:
         return "".join(parts)
     return f"{', '.join(parts[:-1])} {_words()[language]['and']} {parts[-1]}"

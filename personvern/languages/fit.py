@@ -1,8 +1,9 @@
 """Fit the model of `personvern.languages.identify`: `python -m personvern.languages.fit [DATA] [MODEL]`.
 
-Learns from the bot's training data (`data/nlu/<language>/*.yml`) and the word lists in `personvern/languages/words`;
-the same input gives the same file. A word's weight is the logarithm of its odds in one language against the other.
-What an unknown word looks like is learnt from the parts of the known ones by logistic regression.
+Learns from the bot's training data (`data/nlu/<language>/*.yml`) and the word lists in `personvern/languages/words`
+(`<language>.txt`, `names_<languages>.txt`, and `neutral.txt` for what says nothing); the same input gives the same
+file. A word's weight is the logarithm of its odds in one language against the other. What an unknown word looks like
+is learnt from the parts of the known ones by logistic regression.
 """
 
 import json
@@ -27,6 +28,8 @@ Example = tuple[str, str]
 _ENTITY = re.compile(r"\[([^\]]+)\](?:\([^)]*\)|\{[^}]*\})")
 # How many occurrences in the training data a place in a word list is worth.
 _LISTED = 3.0
+# A name is a hint at most: too little to be taken for a known word of the language.
+_LISTED_NAME = 0.8
 _UNSEEN = 0.3
 # Dialect counts as bokmål, but not its "eg" and "ikkje" as much; Danish and Swedish are seldom met.
 _AS_BOKMAL = {"nb": 1.0, "dialect": 0.7, "da": 0.5, "sv": 0.5}
@@ -53,8 +56,14 @@ def fit(examples: Iterable[Example]) -> Model:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
     for language, text in examples:
         counts[language].update(words_of(text))
-    listed = {path.stem: words_in(path) for path in sorted(WORD_LISTS.glob("*.txt"))}
-    neutral = listed.pop("neutral")
+    lists = {path.stem: words_in(path) for path in sorted(WORD_LISTS.glob("*.txt"))}
+    neutral = lists.pop("neutral", set())
+    listed: dict[str, dict[str, float]] = defaultdict(dict)
+    for name, words in lists.items():
+        worth = _LISTED_NAME if name.startswith("names_") else _LISTED
+        for language in name.removeprefix("names_").split("_"):
+            for word in words:
+                listed[language][word] = max(worth, listed[language].get(word, 0.0))
     norwegian = {language: 1.0 for language in {*counts, *listed} - {"en"}}
     sides = _log_odds(counts, listed, {"en": 1.0}, norwegian)
     forms = _log_odds(counts, listed, {"nn": 1.0}, _AS_BOKMAL)
@@ -81,7 +90,7 @@ def words_in(path: Path) -> set[str]:
 
 def _log_odds(
     counts: Mapping[str, Counter[str]],
-    listed: Mapping[str, set[str]],
+    listed: Mapping[str, Mapping[str, float]],
     one: Mapping[str, float],
     other: Mapping[str, float],
 ) -> dict[str, float]:
@@ -99,9 +108,7 @@ def _log_odds(
     scale = (sum(for_one.values()) or 1) / (sum(for_other.values()) or 1)
 
     def listings(languages: Mapping[str, float], word: str) -> float:
-        return _LISTED * max(
-            (weight for language, weight in languages.items() if word in listed.get(language, ())), default=0.0
-        )
+        return max(weight * listed.get(language, {}).get(word, 0.0) for language, weight in languages.items())
 
     words = {*for_one, *for_other, *(word for language in {*one, *other} for word in listed.get(language, ()))}
     return {
@@ -150,7 +157,8 @@ def _regress(
 
 def write(model: Model, path: Path = MODEL) -> None:
     """JSON without blanks, a line for each part."""
-    parts = (f'"{name}":' + json.dumps(part, ensure_ascii=False, separators=(",", ":")) for name, part in model.items())
+    encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+    parts = (f'"{name}":{encoder.encode(part)}' for name, part in model.items())
     path.write_text("{" + ",\n".join(parts) + "}\n", encoding="utf-8")
 
 

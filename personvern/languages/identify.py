@@ -26,7 +26,8 @@ PIECE_SCALE = 100
 
 _LONGEST_TEXT = 2_000
 _LONGEST_WORD = 40
-_NO_LANGUAGE = re.compile(r"\S*(?:://|www\.|@)\S*|\[\w+nummer\]")
+_ADDRESS = re.compile(r"://|www\.|@")
+_MASKED = re.compile(r"\[\w+nummer\]")
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
 _DRAWN_OUT = re.compile(r"(.)\1{2,}")
 
@@ -162,7 +163,8 @@ def identifier() -> Identifier:
 
 def words_of(text: str) -> list[str]:
     """Lower-case words without addresses, numbers and tokens of masking; a letter drawn out ("heeei") counts once."""
-    plain = unicodedata.normalize("NFC", _NO_LANGUAGE.sub(" ", text)).lower().replace("’", "'")
+    text = " ".join(part for part in _MASKED.sub(" ", text).split() if not _ADDRESS.search(part))
+    plain = unicodedata.normalize("NFC", text).lower().replace("’", "'")
     return [word[:_LONGEST_WORD] for word in _WORD.findall(_DRAWN_OUT.sub(r"\1", plain))]
 
 
@@ -180,7 +182,7 @@ def _is_norwegian_around_english(sides: list[float]) -> bool:
 
 def _looks_like_a_name(text: str) -> bool:
     words = _WORD.findall(text)
-    return 2 <= len(words) <= 4 and all(word.istitle() for word in words)
+    return 1 <= len(words) <= 4 and all(word.istitle() for word in words)
 
 
 _NAMES: dict[str, Language] = {

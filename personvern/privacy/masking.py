@@ -1,11 +1,11 @@
 """Mask national identity numbers, account numbers and card numbers before a text is stored or logged.
 
-Masking too much costs little here and masking too little costs much: no check digit and no date is demanded of a run of
-eleven digits, since typing errors, synthetic, FH and coming numbers must not leak either. What people may well write in
-a chat is left alone: telephone and organisation numbers, references, dates and times, addresses of machines, amounts.
+Masking too much costs little here and masking too little costs much: no check digit and no date is demanded of a run
+of eleven digits, since typing errors, synthetic, FH and coming numbers must not leak either. What people may well
+write in a chat is left alone: telephone and organisation numbers, references, dates, times, IP addresses, amounts.
 
-Formats: skatteetaten.no (fødselsnummer, D-number, synthetic numbers), ehelse.no (H- and FH-numbers), ISO 13616 (IBAN),
-ISO/IEC 7812 (cards, Luhn).
+Formats: skatteetaten.no (fødselsnummer, D-number, synthetic numbers), ehelse.no (H- and FH-numbers), ISO 13616
+(IBAN), ISO/IEC 7812 (cards, Luhn).
 """
 
 import re
@@ -85,9 +85,7 @@ def mask(text: str) -> Masked:
         return Masked(text, frozenset())
     readable = _REFERENCE.sub(lambda match: "\0" * len(match[0]), plain)
     spans = [span for run in _RUN.finditer(readable) for span in _in_run(readable, run)]
-    apart = [
-        _Span(match.start(), match.end(), "national_identity_number") for match in _BIRTH_DATE_APART.finditer(readable)
-    ]
+    apart = [_Span(*match.span(), "national_identity_number") for match in _BIRTH_DATE_APART.finditer(readable)]
     pieces: list[str] = []
     done = 0
     found = _merged([*spans, *apart])
@@ -173,7 +171,7 @@ def _in_run(plain: str, run: re.Match[str]) -> list[_Span]:
 
 
 def _is_harmless(plain: str, groups: list[_Group], before: list[int]) -> bool:
-    """Whether the whole run can be read as telephone numbers, organisation numbers, dates, an amount or an address."""
+    """Whether the whole run reads as telephone or organisation numbers, dates, an amount or an IP address."""
     start, end = groups[0].start, groups[-1].end
     written = plain[start:end] if end - start <= 24 else ""
     if _IP_ADDRESS.fullmatch(written):

@@ -1,5 +1,6 @@
 """A company's folder: who it is, its statement, and how the statement was read."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,25 @@ class Contact:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestTargets:
+    """Where a company's rights requests go. Without an address or a webhook it can receive none."""
+
+    email: str | None = None
+    webhook: str | None = None
+    language: str = "nb"
+    """What notices to the company are written in."""
+    target_days: int | None = None
+    """The company's own date, so many days after receipt; None where it sets none."""
+    keep_months: int = 36
+    """How long name, address and text are kept after a request was closed."""
+    demo: bool = False
+    """A receiver that only `make run` pretends: people are told that nobody reads it."""
+
+    def __bool__(self) -> bool:
+        return bool(self.email or self.webhook)
+
+
+@dataclass(frozen=True, slots=True)
 class Company:
     id: str
     name: Mapping[str, str]
@@ -39,6 +59,7 @@ class Company:
     passages: tuple[Passage, ...]
     reading: Reading
     index: SearchIndex
+    request_targets: RequestTargets = RequestTargets()
 
 
 def load_company(folder: Path) -> Company:
@@ -85,7 +106,36 @@ def load_company(folder: Path) -> Company:
         tuple(passages),
         reading,
         SearchIndex(passages, reading.passages),
+        _request_targets(folder, settings.get("requests") or {}),
     )
+
+
+_REQUEST_SETTINGS = {"email", "webhook", "language", "target_days", "keep_months", "demo"}
+
+
+def _request_targets(folder: Path, settings: Any) -> RequestTargets:
+    place = f"{folder.name}/company.yml: 'requests'"
+    if not isinstance(settings, dict) or not set(settings) <= _REQUEST_SETTINGS:
+        raise CompanyError(f"{place} may hold only {', '.join(sorted(_REQUEST_SETTINGS))}")
+    email, webhook = settings.get("email"), settings.get("webhook")
+    if email is not None and not (isinstance(email, str) and _EMAIL.fullmatch(email)):
+        raise CompanyError(f"{place}: 'email' must be one e-mail address")
+    if webhook is not None and not (isinstance(webhook, str) and _WEBHOOK.fullmatch(webhook)):
+        raise CompanyError(f"{place}: 'webhook' must be an address that begins with https://")
+    if settings.get("language", "nb") not in LANGUAGES:
+        raise CompanyError(f"{place}: 'language' must be nb, nn or en")
+    for name, longest in (("target_days", 30), ("keep_months", 240)):
+        number = settings.get(name)
+        if number is not None and (type(number) is not int or not 1 <= number <= longest):
+            raise CompanyError(f"{place}: '{name}' must be a whole number from 1 to {longest}")
+    if not isinstance(settings.get("demo", False), bool):
+        raise CompanyError(f"{place}: 'demo' must be true or false")
+    return RequestTargets(**{name: value for name, value in settings.items() if value is not None})
+
+
+_EMAIL = re.compile(r"[^\s@<>,;:\"()]+@[^\s@<>,;:\"()]+")
+# Unencrypted only to this machine itself: what is sent is personal data.
+_WEBHOOK = re.compile(r"https://[^\s/]+\S*|http://(?:127\.0\.0\.1|localhost)(?::\d+)?(?:/\S*)?")
 
 
 def _yaml(path: Path) -> Mapping[str, Any]:
