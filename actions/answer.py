@@ -7,7 +7,8 @@ from rasa_sdk import Action, Tracker
 from rasa_sdk.executor import CollectingDispatcher
 from sqlalchemy import Connection
 
-from actions.turn import Turn, reply
+from actions.conversing import reply
+from actions.turn import Turn
 from personvern.answers.answering import Question, answer
 from personvern.conversations import store
 from personvern.conversations.messages import Draft

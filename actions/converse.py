@@ -8,7 +8,8 @@ from rasa_sdk.executor import CollectingDispatcher
 from sqlalchemy import Connection
 
 from actions.answer import answer_question, likely_topics
-from actions.turn import Turn, reply
+from actions.conversing import reply
+from actions.turn import Turn
 from personvern.conversations.messages import Draft
 from personvern.languages.identify import requested_language
 from personvern.languages.texts import has_text, text

@@ -7,7 +7,9 @@ from rasa_sdk import Action, Tracker
 from rasa_sdk.executor import CollectingDispatcher
 from sqlalchemy import Connection
 
-from actions.turn import Turn, reply
+from actions import form
+from actions.conversing import reply
+from actions.turn import Turn
 from personvern.conversations.messages import Draft
 from personvern.languages.texts import text
 
@@ -23,6 +25,8 @@ class ActionHandOver(Action):
 
 
 def _hand_over(turn: Turn, connection: Connection | None) -> Sequence[Draft]:
+    if connection is not None and turn.company.request_targets.email:
+        return form.begin_message(turn, connection, form.BREACH if turn.intent == "report_breach" else form.MESSAGE)
     language, contact = turn.language, turn.company.contact
     kind = (
         "both"

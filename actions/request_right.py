@@ -1,4 +1,4 @@
-"""Somebody orders a right to be carried out: what the statement says of it, and where to send the request."""
+"""Somebody orders a right to be carried out, or asks how her request stands."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,9 +7,10 @@ from rasa_sdk import Action, Tracker
 from rasa_sdk.executor import CollectingDispatcher
 from sqlalchemy import Connection
 
-from actions.turn import Turn, reply
+from actions import form
+from actions.conversing import reply
+from actions.turn import Turn
 from personvern.conversations.messages import Draft
-from personvern.languages.texts import text
 
 
 class ActionRequestRight(Action):
@@ -23,16 +24,10 @@ class ActionRequestRight(Action):
 
 
 def _request(turn: Turn, connection: Connection | None) -> Sequence[Draft]:
-    language, contact = turn.language, turn.company.contact
-    if turn.intent == "request_status":
-        first, right = text(language, "request.status"), None
-    else:
-        right = (turn.intent or "request_other").removeprefix("request_")
-        first = text(language, "request.how", right=text(language, f"rights.{right}"))
-    if contact.email:
-        where = text(language, "request.where_email", email=contact.email)
-    elif contact.phone:
-        where = text(language, "request.where_phone", phone=contact.phone)
-    else:
-        where = text(language, "request.where_none")
-    return [Draft("notice", language, f"{first} {where}", right=right)]
+    right = (turn.intent or "request_other").removeprefix("request_")
+    if connection is None:
+        # A form needs the app's door, which keeps what is typed out of the dialogue.
+        return [form.no_receiver(turn, "other" if right == "status" else right)]
+    if right == "status":
+        return form.status(turn, connection)
+    return form.begin_request(turn, connection, right)

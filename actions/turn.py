@@ -1,20 +1,16 @@
-"""What every action shares: who asks, in which language, and saying a reply once."""
+"""What every action shares: who asks, of which company, in which language."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
 from rasa_sdk import Tracker
-from rasa_sdk.executor import CollectingDispatcher
 from sqlalchemy import Connection
 
-from personvern.conversations import store
 from personvern.conversations.messages import Draft
 from personvern.database.connection import Database
-from personvern.languages.texts import texts
+from personvern.privacy.keys import Keys
 from personvern.settings import Settings
 from personvern.statements.company import Company
 from personvern.statements.library import Library
@@ -33,6 +29,11 @@ def settings() -> Settings:
 @cache
 def database() -> Database:
     return Database(settings().database_url)
+
+
+@cache
+def keys() -> Keys:
+    return Keys(settings().data_key, settings().hash_key)
 
 
 @cache
@@ -56,6 +57,9 @@ class Turn:
     is_understood: bool
     """False where the text is far from everything that the model was trained on."""
     action_number: int
+    channel: str
+    taken: dict[str, Any]
+    """What the door took out of the text, by name: never what was typed."""
 
     @classmethod
     def of(cls, tracker: Tracker) -> "Turn":
@@ -76,6 +80,8 @@ class Turn:
             ranking or (((intent, 1.0),) if intent else ()),
             intent is not None and latest.get("margin", 0.0) > _NOT_UNDERSTOOD,
             int(tracker.slots.get("action_number") or 0),
+            metadata.get("channel") or "terminal",
+            metadata.get("taken") or {},
         )
 
 
@@ -83,38 +89,3 @@ def _language_of(text: str) -> str:
     from personvern.languages.identify import identifier
 
     return identifier().identify(text).language
-
-
-async def reply(dispatcher: CollectingDispatcher, tracker: Tracker, action: str, work: Work) -> list[dict[str, Any]]:
-    """Do `work` and say what it returns: into the record where there is one, else straight to whoever listens."""
-    turn = Turn.of(tracker)
-    message_id = turn.message_id
-    if message_id is None:
-        for draft in work(turn, None):
-            dispatcher.utter_message(text=as_text(draft))
-        return []
-
-    def once() -> list[dict[str, Any]]:
-        with database().write() as connection:
-            return store.run_once(
-                connection,
-                conversation_id=turn.conversation_id,
-                message_id=message_id,
-                action=action,
-                number=turn.action_number,
-                work=lambda inside: (work(turn, inside), []),
-                now=datetime.now(UTC),
-            )
-
-    return await asyncio.to_thread(once)
-
-
-def as_text(draft: Draft) -> str:
-    """A message for a terminal, with its proof."""
-    lines = [draft.text]
-    words = texts(draft.language, "transcript")
-    for quote in draft.quotes:
-        lines.append(words["quote"].format(heading=quote.heading) + "\n    " + quote.text.replace("\n", "\n    "))
-        if quote.translation:
-            lines.append(words["translation"] + "\n    " + quote.translation.text.replace("\n", "\n    "))
-    return "\n  ".join(lines)

@@ -21,6 +21,8 @@ from personvern.conversations.transcripts import as_text
 from personvern.languages.identify import identifier, requested_language
 from personvern.languages.texts import text, texts
 from personvern.privacy.masking import mask
+from personvern.requests.door import take_in
+from personvern.requests.intake import take
 from personvern.statements.library import UnknownCompany
 from personvern.statements.reading import LANGUAGES
 
@@ -139,14 +141,28 @@ class ChatApi(Controller):
             raise Problem("text-too-long", conversation.language, limit=LONGEST_TEXT)
         await services.limits.message(request, conversation_id, conversation.language)
         language, chosen = _language(given, conversation)
-        masked = mask(given).text
+        intake = take(mask(given).text, conversation.asking)
+        company = services.library.company(conversation.company)
 
         def receive() -> store.Received:
             with services.database.write() as connection:
+                if store.is_known(connection, conversation_id, data.client_id):
+                    taken = {}
+                else:
+                    taken = take_in(
+                        connection,
+                        services.keys,
+                        company=company,
+                        conversation_id=conversation_id,
+                        language=language,
+                        intake=intake,
+                        now=services.clock(),
+                    )
                 return store.receive(
                     connection,
                     conversation_id,
-                    text=masked,
+                    text=intake.text,
+                    taken=taken,
                     language=language,
                     language_chosen=chosen,
                     client_id=data.client_id,

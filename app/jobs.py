@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -10,13 +10,53 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.engine_client import EngineClient
 from personvern.conversations import erasure
 from personvern.database.connection import Database
+from personvern.notifications import caps, outbox
+from personvern.privacy.keys import Keys
+from personvern.requests import drafts, verification
 from personvern.statements.library import Library, UnknownCompany
 
 logger = logging.getLogger(__name__)
 
 PROOF_KEPT = timedelta(days=365)
+OUTBOX_KEPT = timedelta(days=30)
 _ENGINE_MEMORY_SECONDS = 24 * 3600.0
 _RETENTION_EVERY_SECONDS = 24 * 3600.0
+
+
+class Deliveries:
+    """What lies in the outbox goes out, at least once."""
+
+    def __init__(
+        self,
+        database: Database,
+        keys: Keys,
+        transports: Mapping[str, outbox.Transport],
+        *,
+        clock: Callable[[], datetime],
+    ) -> None:
+        self._database = database
+        self._keys = keys
+        self._transports = transports
+        self._clock = clock
+
+    async def run(self) -> None:
+        while True:
+            try:
+                await asyncio.to_thread(self.deliver)
+            except SQLAlchemyError as error:
+                logger.error("outbox.failed error=%s", type(error).__name__)
+            await asyncio.sleep(1.0)
+
+    def deliver(self) -> int:
+        with self._database.read() as connection:
+            if not outbox.waiting_count(connection, self._clock()):
+                return 0
+        return outbox.deliver_due(self._database, self._keys, self._transports, self._clock)
+
+    def failed(self) -> int:
+        """How much could not be delivered and was given up."""
+        with self._database.read() as connection:
+            return outbox.failed_count(connection)
 
 
 class Erasures:
@@ -84,6 +124,10 @@ class Erasures:
         erased = erasure.erase_expired(self._database, now, self._keep)
         with self._database.write() as connection:
             erasure.forget_old_erasures(connection, now - PROOF_KEPT)
+            drafts.purge(connection, now)
+            verification.purge(connection, now)
+            caps.purge(connection, now)
+            outbox.purge(connection, now - OUTBOX_KEPT)
         return erased
 
     def days_kept(self, company_id: str, channel: str) -> int:

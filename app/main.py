@@ -21,7 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.api import ChatApi
 from app.engine_client import EngineClient
-from app.jobs import Erasures
+from app.jobs import Deliveries, Erasures
 from app.limits import RateLimits
 from app.problems import Problem, answer_http_exception, answer_problem, answer_unforeseen
 from app.services import Services
@@ -30,6 +30,8 @@ from app.turns import TurnWorker
 from personvern.database.connection import Database
 from personvern.database.migrate import upgrade
 from personvern.languages.identify import identifier
+from personvern.notifications.transports import transports_of
+from personvern.privacy.keys import Keys
 from personvern.settings import Settings
 from personvern.statements.library import Library
 
@@ -73,6 +75,7 @@ async def health(state: State) -> Response[dict[str, Any]]:
         "database": await asyncio.to_thread(database_answers),
         "engine": await services.engine.is_ready(),
         "statements": not services.library.problems and bool(services.library.companies()),
+        "deliveries": not await asyncio.to_thread(services.deliveries.failed),
     }
     return Response(
         {"ok": all(parts.values()), "parts": parts, "statements": services.library.problems},
@@ -101,6 +104,8 @@ def create_app(settings: Settings | None = None, clock: Callable[[], datetime] =
                 clock=clock,
             )
             erasures = Erasures(database, engine, library, retention_days=given.retention_days, clock=clock)
+            keys = Keys(given.data_key, given.hash_key)
+            deliveries = Deliveries(database, keys, transports_of(given, keys, clock), clock=clock)
             app.state.services = Services(
                 given,
                 database,
@@ -109,11 +114,21 @@ def create_app(settings: Settings | None = None, clock: Callable[[], datetime] =
                 broadcaster,
                 turns,
                 erasures,
+                deliveries,
                 RateLimits(given),
+                keys,
                 clock,
                 poll_seconds=5.0 if database.is_sqlite else 1.0,
             )
-            tasks = [asyncio.create_task(job) for job in (turns.recover(), erasures.run(), erasures.run_daily())]
+            tasks = [
+                asyncio.create_task(job)
+                for job in (
+                    turns.recover(),
+                    erasures.run(),
+                    erasures.run_daily(),
+                    deliveries.run(),
+                )
+            ]
             try:
                 yield
             finally:

@@ -144,6 +144,7 @@ class TurnWorker:
                 "company": conversation.company,
                 "channel": conversation.channel,
                 "language": turn.language,
+                "taken": turn.taken,
             },
         )
 

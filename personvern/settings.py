@@ -6,7 +6,7 @@ docs/settings.md lists them; a test compares the list with this file.
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,23 @@ class Settings:
     """Where a company's own `company.yml` says nothing."""
     delay_notice_seconds: float = 2.0
     """How long a visitor waits before she is told that the answer takes longer."""
+    public_url: str = "http://127.0.0.1:8000"
+    """Where people reach the app from outside: what links in mails begin with."""
+    data_key: str = field(default="", repr=False)
+    """Encrypts what people type into requests: 32 random bytes in URL-safe base64. Several, separated by commas, while
+    keys are changed: the first one encrypts, all decrypt."""
+    hash_key: str = field(default="", repr=False)
+    """Makes keyed hashes for search, codes and signatures; the same form, the same rule for several."""
+    smtp_host: str = ""
+    """The mail server; without one mails are written as files into `outbox_folder`."""
+    smtp_port: int = 587
+    smtp_security: str = "starttls"
+    """`starttls`, `tls`, or `none` for a relay on the same machine."""
+    smtp_user: str = ""
+    smtp_password: str = field(default="", repr=False)
+    mail_from: str = "personvern@localhost"
+    """The address that mails come from; its domain ends their Message-ID."""
+    outbox_folder: Path = Path("var/outbox")
 
     @classmethod
     def load(cls, environment: Mapping[str, str] | None = None) -> "Settings":
@@ -48,18 +65,18 @@ class Settings:
             files = {**dotenv_values("var/tokens.env"), **dotenv_values(".env")}
             environment = {**{name: value for name, value in files.items() if value is not None}, **os.environ}
         given: dict[str, Any] = {}
-        for name, field in cls.__dataclass_fields__.items():
+        for name, known in cls.__dataclass_fields__.items():
             raw = environment.get(name.upper())
             if raw is None:
                 continue
-            kind: Any = type(field.default)
+            kind: Any = type(known.default)
             if kind is tuple:
                 given[name] = tuple(part.strip() for part in raw.split(",") if part.strip())
             else:
                 try:
                     given[name] = kind(raw)
                 except ValueError:
-                    raise SettingsError(f"{name.upper()} must be a number of the kind {field.default!r}.") from None
+                    raise SettingsError(f"{name.upper()} must be a number of the kind {known.default!r}.") from None
         return cls(**given)
 
 
@@ -67,13 +84,20 @@ class SettingsError(Exception):
     """A setting that cannot be used; the text says which and what it should be."""
 
 
+_TOKENS = ("ENGINE_TOKEN", "ACTIONS_TOKEN", "DATA_KEY", "HASH_KEY")
+
+
 def make_tokens(path: Path = Path("var/tokens.env")) -> None:
-    """The tokens between the processes, made once for an installation and readable by its owner only."""
-    if path.exists():
-        return
+    """The tokens and keys of an installation, each made once and readable by its owner only.
+
+    What is there stays: without its DATA_KEY nothing that people typed can be read again.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    text = "".join(f"{name}={secrets.token_urlsafe(32)}\n" for name in ("ENGINE_TOKEN", "ACTIONS_TOKEN"))
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    known = dotenv_values(path) if path.exists() else {}
+    text = "".join(f"{name}={secrets.token_urlsafe(32)}\n" for name in _TOKENS if not known.get(name))
+    if not text:
+        return
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
 

@@ -16,7 +16,7 @@ from personvern.statements.passages import Passage
 from personvern.statements.reading import TopicReading
 
 LONGEST_TEXT = 600
-MOST_QUOTES = 3
+MOST_QUOTES = 4
 _CLOSE_TOPICS = 4
 _CONFIDENCE_WEIGHT = 0.2
 _SEARCH_WEIGHT = 0.3
@@ -220,7 +220,7 @@ def source(company: Company, language: str) -> Source:
 
 
 def _quotes(company: Company, language: str, passages: Sequence[Passage]) -> tuple[Quote, ...]:
-    """At most three quotes; passages that stand beside each other become one, as they stand in the statement."""
+    """At most four quotes; passages that stand beside each other become one, as they stand in the statement."""
     order = {passage.id: index for index, passage in enumerate(company.passages)}
     groups: list[list[Passage]] = []
     for passage in passages:

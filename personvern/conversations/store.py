@@ -7,7 +7,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -45,6 +45,8 @@ class Conversation:
     language_chosen: bool
     state: str
     last_event: int
+    asking: str | None = None
+    """What a form waits for: name, email, details, confirm, correction or code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +71,8 @@ class Turn:
     attempts: int
     told_of_delay: bool
     received_at: datetime
+    taken: dict[str, Any] = field(default_factory=dict)
+    """What the door took out of the text, by name: never what was typed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +99,7 @@ _CONVERSATION = (
     conversations.c.language_chosen,
     conversations.c.state,
     conversations.c.last_event,
+    conversations.c.asking,
 )
 
 
@@ -153,6 +158,7 @@ def receive(
     offer_id: str | None,
     worker: str,
     now: datetime,
+    taken: dict[str, Any] | None = None,
 ) -> Received:
     """Store what the visitor said, with a turn that waits for its reply, and claim the conversation when it is free.
 
@@ -182,6 +188,7 @@ def receive(
             conversation_id=conversation_id,
             position=number,
             intent=intent,
+            taken=taken or {},
             attempts=0,
             told_of_delay=False,
             received_at=now,
@@ -201,6 +208,18 @@ def receive(
     return Received(message, (event,), repeated=False, claimed=claimed)
 
 
+def is_known(connection: Connection, conversation_id: str, client_id: str) -> bool:
+    """Whether this message was received before."""
+    return (
+        connection.execute(
+            select(messages.c.id).where(
+                messages.c.conversation_id == conversation_id, messages.c.client_id == client_id
+            )
+        ).first()
+        is not None
+    )
+
+
 def next_turn(connection: Connection, conversation_id: str) -> Turn | None:
     """The oldest turn without a reply."""
     row = connection.execute(
@@ -214,6 +233,7 @@ def next_turn(connection: Connection, conversation_id: str) -> Turn | None:
             turns.c.attempts,
             turns.c.told_of_delay,
             turns.c.received_at,
+            turns.c.taken,
         )
         .join_from(turns, messages, turns.c.message_id == messages.c.id)
         .join(conversations, turns.c.conversation_id == conversations.c.id)
@@ -233,6 +253,7 @@ def next_turn(connection: Connection, conversation_id: str) -> Turn | None:
         row.attempts,
         row.told_of_delay,
         row.received_at,
+        row.taken,
     )
 
 
@@ -395,6 +416,33 @@ def greet(connection: Connection, conversation: Conversation, drafts: Sequence[D
         update(conversations).where(conversations.c.id == conversation.id).values(last_event=len(greeted))
     )
     return greeted
+
+
+def ask_for(connection: Connection, conversation_id: str, slot: str | None) -> None:
+    """A form waits for this in the conversation; with None no form does."""
+    connection.execute(update(conversations).where(conversations.c.id == conversation_id).values(asking=slot))
+
+
+def asked_for(connection: Connection, conversation_id: str) -> str | None:
+    return connection.execute(
+        select(conversations.c.asking).where(conversations.c.id == conversation_id)
+    ).scalar_one_or_none()
+
+
+def redact(connection: Connection, conversation_id: str, typed: Sequence[tuple[str, str]]) -> None:
+    """Put a placeholder for each of what was typed into every message that holds it."""
+    pairs = [(value, placeholder) for value, placeholder in typed if value]
+    if not pairs:
+        return
+    rows = connection.execute(
+        select(messages.c.id, messages.c.text).where(messages.c.conversation_id == conversation_id)
+    ).all()
+    for row in rows:
+        changed = row.text
+        for value, placeholder in pairs:
+            changed = changed.replace(value, placeholder)
+        if changed != row.text:
+            connection.execute(update(messages).where(messages.c.id == row.id).values(text=changed))
 
 
 def choose_language(connection: Connection, conversation_id: str, language: str) -> None:

@@ -91,7 +91,7 @@ def next_working_day(day: date) -> tuple[date, tuple[Reason, ...]]:
 
 
 def reasons_in_words(found: Deadline, language: str) -> str:
-    """"28. februar er en lørdag og 1. mars er en søndag"; empty where nothing was moved."""
+    """As "28. februar er en lørdag og 1. mars er en søndag"; empty where nothing was moved."""
     return list_in_words([day_off_in_words(reason.day, reason.holiday, language) for reason in found.reasons], language)
 
 

@@ -29,7 +29,7 @@ class Kind:
     lawful_deadline: bool
     """Whether the law sets the last date. Elsewhere the date is the company's own target and is never called more."""
     simple: bool
-    """Only the address to be stopped may be demanded: no name, no confirmation, valid at once (arts. 7(3), 21(2)-(3))."""
+    """Only the address to be stopped may be demanded: no name, valid unconfirmed (arts. 7(3) and 21(2)-(3))."""
     marketing: bool = False
     """An objection to direct marketing, which is absolute."""
 
@@ -51,7 +51,7 @@ _KINDS = {
         Kind("restriction", "18", lawful_deadline=True, simple=False),
         Kind("portability", "20", lawful_deadline=True, simple=False),
         Kind("objection", "21", lawful_deadline=True, simple=False),
-        # Withdrawal works at once; the month is the last date for saying what was done, as for the erasure that follows.
+        # Withdrawal works at once; the month is for saying what was done, as for the erasure that follows it.
         Kind("withdraw_consent", "7(3)", lawful_deadline=True, simple=True),
         Kind("human_review", "22(3)", lawful_deadline=True, simple=False),
         Kind("complaint", None, lawful_deadline=False, simple=False),
@@ -62,7 +62,7 @@ _MARKETING_OBJECTION = Kind("objection", "21(2)", lawful_deadline=True, simple=T
 
 
 def kind_of(right: str, *, marketing: bool = False) -> Kind:
-    """The right's kind; with `marketing` an objection is one to direct marketing. KeyError where there is no such right."""
+    """The right's kind, KeyError where there is none; with `marketing` an objection is one to direct marketing."""
     if marketing and right == "objection":
         return _MARKETING_OBJECTION
     return _KINDS[right]  # type: ignore[index]

@@ -1,0 +1,93 @@
+"""What the door takes out of a message before anything stores it: an address, a name, a one-time code.
+
+The transcript and the dialogue engine hold a placeholder in its place; what was typed goes into the encrypted draft.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+
+from personvern.languages.texts import texts
+from personvern.requests.fields import InvalidField, clean_name, validate_email
+from personvern.requests.verification import extract_code
+
+NAME, EMAIL, CODE = "[navn]", "[e-post]", "[kode]"
+
+_EMAIL = re.compile(r"[^\s@<>()\[\],;:\"]{1,64}@[^\s@<>()\[\],;:\"]{1,190}")
+_WORD = re.compile(r"[^\W\d_]+(?:[.'’-][^\W\d_]+)*\.?")
+_MOST_NAME_WORDS = 5
+_LONGEST_NAME = 80
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """`text` is what may be stored. A fault says that something like it was there and cannot be used."""
+
+    text: str
+    name: str | None = None
+    email: str | None = None
+    email_fault: str | None = None
+    code: str | None = None
+
+
+def take(text: str, asking: str | None) -> Intake:
+    """Take out what the form asks for, and an address or a named name wherever they stand."""
+    if asking == "code" and (code := extract_code(text)):
+        return Intake(CODE, code=code)
+    email = fault = name = None
+    found = _EMAIL.search(text)
+    if found:
+        try:
+            email = validate_email(found[0].rstrip(".!?")).address
+        except InvalidField as error:
+            fault = error.fault
+        text = text[: found.start()] + EMAIL + text[found.end() :]
+    elif asking == "email" and "@" in text:
+        fault, text = "not_an_address", EMAIL
+    named = _introduced().search(text)
+    if named:
+        name = _as_name(named["name"])
+        if name:
+            text = text[: named.start("name")] + NAME + text[named.end("name") :]
+    elif asking in ("name", "correction") and email is None and fault is None:
+        name = _bare_name(text)
+        if name:
+            text = NAME
+    return Intake(text, name, email, fault)
+
+
+def _as_name(text: str) -> str | None:
+    try:
+        return clean_name(text)
+    except InvalidField:
+        return None
+
+
+def _bare_name(text: str) -> str | None:
+    """The text, where it can only be a name: a few words, none of them one that sentences are made of."""
+    stripped = text.strip().strip(".,!")
+    words = _WORD.findall(stripped)
+    rest = _WORD.sub("", stripped).strip(" ,.-'’")
+    if not words or rest or len(words) > _MOST_NAME_WORDS or len(stripped) > _LONGEST_NAME or "?" in text:
+        return None
+    if all(word[:1].isupper() for word in words) and len(words) > 1:
+        return _as_name(stripped)
+    if any(word.lower().strip(".") in _common_words() for word in words):
+        return None
+    return _as_name(stripped)
+
+
+@cache
+def _introduced() -> re.Pattern[str]:
+    """«Jeg heter Kari Nordmann»: the words that introduce a name, then up to five that begin with a capital."""
+    openings = [opening for language in ("nb", "nn", "en") for opening in texts(language, "request.my_name_is")]
+    opening = "|".join(re.escape(one) for one in sorted(openings, key=len, reverse=True))
+    word = r"[^\W\d_a-zæøå][^\W\d_]*(?:[.'’-][^\W\d_]+)*\.?"
+    return re.compile(rf"\b(?i:{opening})\s+(?P<name>{word}(?:\s+{word}){{0,4}})")
+
+
+@cache
+def _common_words() -> frozenset[str]:
+    """Words of ordinary sentences and of giving up, in all our languages: what has one of them is not a bare name."""
+    listed = [word for language in ("nb", "nn", "en") for word in texts(language, "request.not_a_name")]
+    return frozenset(listed)
