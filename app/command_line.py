@@ -10,7 +10,9 @@ import aiohttp
 
 from app.client import Chat, ChatError
 from app.evaluation import EvaluationError, ask_all, read_questions, table
+from personvern.answers.overview import overview
 from personvern.languages.texts import texts
+from personvern.statements.library import Library
 
 _DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -31,6 +33,11 @@ def main(arguments: list[str] | None = None) -> None:
     chat.add_argument("--language", choices=("nb", "nn", "en"))
     chat.add_argument("--url", default=_DEFAULT_URL)
     chat.set_defaults(run=_chat)
+
+    answers = commands.add_parser("answers", help="write what the assistant says, topic by topic, for each company")
+    answers.add_argument("--policies", type=Path, default=Path("policies"))
+    answers.add_argument("--out", type=Path, default=Path("docs/answers"))
+    answers.set_defaults(run=_answers)
 
     given = parser.parse_args(arguments)
     try:
@@ -56,6 +63,14 @@ def _evaluate(given: argparse.Namespace) -> None:
             "".join(json.dumps(result, ensure_ascii=False) + "\n" for result in results), encoding="utf-8"
         )
     print(table(questions, results))
+
+
+def _answers(given: argparse.Namespace) -> None:
+    given.out.mkdir(parents=True, exist_ok=True)
+    for company in Library(given.policies).companies():
+        page = given.out / f"{company.id}.md"
+        page.write_text(overview(company), encoding="utf-8")
+        print(page)
 
 
 def _chat(given: argparse.Namespace) -> None:
