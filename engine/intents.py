@@ -72,7 +72,7 @@ class Linear:
         self._built: Optional[List[Any]] = None
         self._rows: List[Dict[Text, int]] = []
         self._idf: List[np.ndarray] = []
-        self._weights = np.zeros((0, 0), dtype=np.float32)
+        self._weights = np.zeros((0, 0), dtype=np.float16)
         self._offsets = np.zeros(0, dtype=np.float32)
 
     def fit(self, texts: List[Text], labels: List[Text]) -> None:
@@ -83,7 +83,7 @@ class Linear:
         self._rows = [vectorizer.vocabulary_ for vectorizer in self._vectorizers]
         self._idf = [vectorizer.idf_.astype(np.float32) for vectorizer in self._vectorizers]
         # A row for each term, so that a text's few rows lie together in memory.
-        self._weights = np.ascontiguousarray(classifier.coef_.T.astype(np.float32))
+        self._weights = np.ascontiguousarray(classifier.coef_.T.astype(np.float16))
         self._offsets = classifier.intercept_.astype(np.float32)
 
     def margins(self, text: Text) -> np.ndarray:
@@ -104,7 +104,7 @@ class Linear:
                 values = np.fromiter(counts.values(), dtype=np.float32, count=len(counts))
                 values = (1.0 + np.log(values)) * idf[indices]
                 values /= np.sqrt((values * values).sum())
-                total += values @ self._weights[indices + start]
+                total += values @ self._weights[indices + start].astype(np.float32)
             start += len(rows)
         return total
 

@@ -73,6 +73,8 @@ class Stack:
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",
             "TF_NUM_INTRAOP_THREADS": "1",
+            # Threads share two heaps instead of having one each.
+            "MALLOC_ARENA_MAX": "2",
             **self.environment,
         }
 

@@ -254,6 +254,11 @@ def member_of(first: Passage, second: Passage) -> bool:
 
 def _quote(company: Company, language: str, passages: Sequence[Passage]) -> Quote:
     first, last = passages[0], passages[-1]
+    start = first.start
+    if len(passages) > 1 and first.kind == "item":
+        # A list begins with its first bullet.
+        line = company.source.rfind("\n", 0, start) + 1
+        start = start - len(company.source[line:start].lstrip())
     statement_language = company.reading.language
     translation = None
     wanted = "en" if language == "en" else "nb"
@@ -270,7 +275,7 @@ def _quote(company: Company, language: str, passages: Sequence[Passage]) -> Quot
         first.id,
         tuple(passage.id for passage in passages),
         first.heading[-1] if first.heading else company.reading.title,
-        company.source[first.start : last.end],
+        company.source[start : last.end],
         statement_language,
         translation,
     )
