@@ -49,7 +49,9 @@ def sentences(text: Text) -> List[Text]:
 class Linear:
     """Words and letters to margins, one a label. Kept as plain arrays and lists, never as a pickle."""
 
-    def __init__(self, word_ngrams: List[int], letter_ngrams: List[int], C: float) -> None:
+    def __init__(
+        self, word_ngrams: List[int], letter_ngrams: List[int], C: float, class_weight: Optional[Text] = None
+    ) -> None:
         self._vectorizers = [
             TfidfVectorizer(
                 ngram_range=tuple(word_ngrams),
@@ -68,6 +70,7 @@ class Linear:
             ),
         ]
         self._C = C
+        self._class_weight = class_weight
         self.labels: List[Text] = []
         self._built: Optional[List[Any]] = None
         self._rows: List[Dict[Text, int]] = []
@@ -77,7 +80,7 @@ class Linear:
 
     def fit(self, texts: List[Text], labels: List[Text]) -> None:
         features = hstack([vectorizer.fit_transform(texts) for vectorizer in self._vectorizers]).tocsr()
-        classifier = LinearSVC(C=self._C, random_state=1)
+        classifier = LinearSVC(C=self._C, class_weight=self._class_weight, random_state=1)
         classifier.fit(features, labels)
         self.labels = [str(label) for label in classifier.classes_]
         self._rows = [vectorizer.vocabulary_ for vectorizer in self._vectorizers]
@@ -160,7 +163,7 @@ class IntentFinder(GraphComponent, IntentClassifier):
             "word_ngrams": [1, 2],
             "letter_ngrams": [2, 5],
             # How much an error weighs against a simple model.
-            "C": 0.7,
+            "C": 1.2,
             # Margins to confidences: softmax(margin * sharpness).
             "sharpness": 5.0,
             "ranking_length": 10,
@@ -183,7 +186,7 @@ class IntentFinder(GraphComponent, IntentClassifier):
         self.config = config
         self._storage, self._resource = storage, resource
         self._intents = Linear(config["word_ngrams"], config["letter_ngrams"], config["C"])
-        self._orders = Linear([1, 3], config["letter_ngrams"], 0.5)
+        self._orders = Linear([1, 3], config["letter_ngrams"], 0.5, "balanced")
 
     @classmethod
     def create(
@@ -199,11 +202,11 @@ class IntentFinder(GraphComponent, IntentClassifier):
         examples = [example for example in training_data.intent_examples if example.get(TEXT)]
         texts = [normalise(example.get(TEXT)) for example in examples]
         labels = [example.get(INTENT) for example in examples]
-        rights = {label[len(REQUEST) :] for label in labels if label.startswith(REQUEST)}
+        # Every question and every order teaches how questions and orders are put, whatever they are about.
         sides = [
             (text, label.split("_")[0])
             for text, label in zip(texts, labels, strict=True)
-            if label in {side + right for right in rights for side in (ASK, REQUEST)}
+            if label.startswith((ASK, REQUEST)) and label != REQUEST + "status"
         ]
         leave_out = list(self.config["leave_out"]) + os.environ.get("LEAVE_OUT", "").split()
         learned = statement_examples(Path(self.config["statements"]), leave_out)

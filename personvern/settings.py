@@ -97,6 +97,8 @@ def make_tokens(path: Path = Path("var/tokens.env")) -> None:
     text = "".join(f"{name}={secrets.token_urlsafe(32)}\n" for name in _TOKENS if not known.get(name))
     if not text:
         return
+    if known and not path.read_text(encoding="utf-8").endswith("\n"):
+        text = "\n" + text
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)

@@ -30,12 +30,12 @@ def build_message(outgoing: Outgoing, mail_from: str) -> EmailMessage:
     message["Subject"] = _one_line(payload["subject"])
     message["Date"] = outgoing.created_at
     message["Message-ID"] = f"<{outgoing.id}@{mail_from.rpartition('@')[2]}>"
-    message["Content-Language"] = payload["language"]
     # No holiday notice answers it.
     message["Auto-Submitted"] = "auto-generated"
     message["X-Auto-Response-Suppress"] = "All"
     # Every server passes it on, however long a line somebody typed.
     message.set_content(payload["text"], cte="quoted-printable")
+    message["Content-Language"] = payload["language"]
     return message
 
 
@@ -92,12 +92,13 @@ class Smtp:
     def send(self, outgoing: Outgoing) -> None:
         try:
             message = build_message(outgoing, self._mail_from)
+            sender, recipient = _address(self._mail_from), _address(outgoing.payload["to"])
         except ValueError:
             raise NotDelivered("bad_address", for_good=True) from None
         taken = False
         try:
             with self._connected() as server:
-                server.send_message(message)
+                server.sendmail(sender, [recipient], message.as_bytes())
                 taken = True
         except smtplib.SMTPRecipientsRefused as error:
             code = next(iter(error.recipients.values()))[0]
@@ -139,6 +140,7 @@ def _one_line(text: str) -> str:
 def _address(address: str) -> str:
     """With the domain as mail servers want it; ValueError where a header cannot hold the address."""
     local, _, domain = address.rpartition("@")
-    if any(sign.isspace() or unicodedata.category(sign)[0] == "C" for sign in address) or not local.isascii():
+    odd = any(sign.isspace() or unicodedata.category(sign)[0] == "C" for sign in address)
+    if odd or not (local.isascii() and local and domain):
         raise ValueError("not an address that a header can hold")
     return f"{local}@{domain.encode('idna').decode('ascii')}"

@@ -101,9 +101,11 @@ def enqueue(
             next_attempt_at=first,
             give_up_at=give_up_at or first + GIVE_UP_AFTER,
             attempts=0,
-        ).on_conflict_do_nothing(index_elements=["key"])
+        )
+        .on_conflict_do_nothing(index_elements=["key"])
+        .returning(outbox.c.id)
     )
-    return bool(done.rowcount)
+    return done.first() is not None
 
 
 def deliver_due(

@@ -167,7 +167,7 @@ def purge(connection: Connection, now: datetime) -> int:
 _ROW = re.compile(r"(?<!\d)\d{6}(?!\d)")
 _SPACED = re.compile(r"\d(?:[ .\-–]?\d)*")
 _WORD = re.compile(r"[^\W\d_]+|\d")
-_BETWEEN_WORDS = re.compile(r"[\s,.;\-–]*(?:\b(?:og|and)\b)?[\s,.;\-–]*")
+_BETWEEN_WORDS = re.compile(r"[\s,.;\-–]*(?:(?:og|and)\s)?")
 
 
 def extract_code(typed: str) -> str | None:
@@ -189,17 +189,17 @@ def _ascii_digit(sign: str) -> str:
 
 def _spoken(plain: str) -> list[str]:
     """Runs of digits said as words, in any of the languages."""
-    digits = _digit_words()
-    runs, run, end = [], "", 0
+    words = _digit_words()
+    runs, end = [""], 0
     for match in _WORD.finditer(plain):
-        digit = match[0] if match[0].isdecimal() else digits.get(match[0])
-        together = bool(run) and _BETWEEN_WORDS.fullmatch(plain[end : match.start()]) is not None
-        if run and not (digit and together):
-            runs.append(run)
-            run = ""
-        run += digit or ""
+        digit = match[0] if match[0].isdecimal() else words.get(match[0])
+        if digit is None:
+            continue
+        if _BETWEEN_WORDS.fullmatch(plain[end : match.start()]) is None:
+            runs.append("")
+        runs[-1] += digit
         end = match.end()
-    return [*runs, run]
+    return runs
 
 
 @cache
