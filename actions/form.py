@@ -5,7 +5,6 @@ need not know it, so nothing that anybody types can move a form: only what the d
 no, or the words asked for.
 """
 
-import re
 import secrets
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -22,6 +21,7 @@ from personvern.languages.texts import text, texts
 from personvern.notifications.letters import queue_message
 from personvern.requests import drafts, intake
 from personvern.requests import store as requests
+from personvern.requests.cues import has_cue
 from personvern.requests.drafts import RequestDraft
 from personvern.requests.verification import TooManyCodes
 
@@ -35,7 +35,7 @@ def begin_request(turn: Turn, connection: Connection, right: str) -> Sequence[Dr
     if not requests.can_receive(turn.company):
         return [no_receiver(turn, right)]
     draft = _draft(turn, connection)
-    marketing = right == "objection" and _has_word(turn.text, _words("request.marketing_words"))
+    marketing = right == "objection" and has_cue("marketing", turn.text)
     draft = _save(connection, replace(draft, rights=(right,), marketing=marketing, stage=REQUEST))
     return _next(
         turn, connection, draft, first=text(turn.language, "request.started", **_names(turn, _label(right, marketing)))
@@ -69,7 +69,7 @@ def step(turn: Turn, connection: Connection) -> Sequence[Draft] | None:
         return [_ask(turn, connection, draft, "email", text(turn.language, "request.email_invalid"), act="reprompt")]
     if "name" in taken or "email" in taken:
         return _next(turn, connection, draft)
-    if asking in ("name", "email", "code") and _has_word(turn.text, _words("request.why_words")):
+    if asking in ("name", "email", "code") and has_cue("why", turn.text):
         why = text(turn.language, f"request.why.{asking}", **_names(turn))
         return [_ask(turn, connection, draft, asking, why)]
     if asking in ("confirm", "correction"):
@@ -145,9 +145,9 @@ def _after_read_back(turn: Turn, connection: Connection, draft: RequestDraft) ->
     if turn.intent == "affirm":
         return _file(turn, connection, draft)
     # «E-posten er feil»: that one is asked for again.
-    if _has_word(turn.text, _words("request.wrong_email_words")):
+    if has_cue("email", turn.text):
         return [_ask(turn, connection, _save(connection, replace(draft, email=None)), "email")]
-    if _has_word(turn.text, _words("request.wrong_name_words")):
+    if has_cue("name", turn.text):
         return [_ask(turn, connection, _save(connection, replace(draft, name=None)), "name")]
     if turn.intent == "deny":
         return [_ask(turn, connection, draft, "correction")]
@@ -303,7 +303,8 @@ def _save(connection: Connection, draft: RequestDraft) -> RequestDraft:
 def _names(turn: Turn, right: str | None = None) -> dict[str, Any]:
     values = {"company": turn.company.name[turn.language]}
     if right:
-        values["right"] = text(turn.language, f"rights.{right}")
+        key = "request.marketing" if right == "marketing" else f"rights.{right}"
+        values["right"] = text(turn.language, key)
     return values
 
 
@@ -324,12 +325,3 @@ def _is_question(turn: Turn) -> bool:
     """A question in the middle, not the words that were asked for."""
     likeliest, confidence = turn.ranking[0] if turn.ranking else ("", 0.0)
     return "?" in turn.text and likeliest.startswith("ask_") and confidence >= _SURE
-
-
-def _words(key: str) -> list[str]:
-    return [word for language in ("nb", "nn", "en") for word in texts(language, key)]
-
-
-def _has_word(said: str, words: Iterable[str]) -> bool:
-    pattern = "|".join(re.escape(word) for word in words)
-    return re.search(rf"(?<!\w)(?:{pattern})", said, re.IGNORECASE) is not None

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from functools import cache
 
-from personvern.languages.texts import texts
+from personvern.requests.cues import cues
 from personvern.requests.fields import InvalidField, clean_name, validate_email
 from personvern.requests.verification import extract_code
 
@@ -72,7 +72,7 @@ def _bare_name(text: str) -> str | None:
         return None
     if all(word[:1].isupper() for word in words) and len(words) > 1:
         return _as_name(stripped)
-    if any(word.lower().strip(".") in _common_words() for word in words):
+    if any(word.lower().strip(".") in cues("not_a_name") for word in words):
         return None
     return _as_name(stripped)
 
@@ -80,14 +80,6 @@ def _bare_name(text: str) -> str | None:
 @cache
 def _introduced() -> re.Pattern[str]:
     """«Jeg heter Kari Nordmann»: the words that introduce a name, then up to five that begin with a capital."""
-    openings = [opening for language in ("nb", "nn", "en") for opening in texts(language, "request.my_name_is")]
-    opening = "|".join(re.escape(one) for one in sorted(openings, key=len, reverse=True))
+    opening = "|".join(re.escape(one) for one in sorted(cues("my_name_is"), key=len, reverse=True))
     word = r"[^\W\d_a-zæøå][^\W\d_]*(?:[.'’-][^\W\d_]+)*\.?"
     return re.compile(rf"\b(?i:{opening})\s+(?P<name>{word}(?:\s+{word}){{0,4}})")
-
-
-@cache
-def _common_words() -> frozenset[str]:
-    """Words of ordinary sentences and of giving up, in all our languages: what has one of them is not a bare name."""
-    listed = [word for language in ("nb", "nn", "en") for word in texts(language, "request.not_a_name")]
-    return frozenset(listed)
