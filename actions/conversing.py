@@ -15,6 +15,7 @@ from personvern.conversations import store
 from personvern.conversations.messages import Draft
 from personvern.languages.texts import texts
 
+_ENDS_A_FORM = ("request_opened", "request_cancelled", "handover_queued")
 _OF_A_FORM = ("ask_slot", "confirm", "code_sent", "request_opened", "request_cancelled", "handover_queued")
 
 
@@ -27,17 +28,28 @@ async def reply(dispatcher: CollectingDispatcher, tracker: Tracker, action: str,
             dispatcher.utter_message(text=as_text(draft))
         return []
 
+    ended = False
+
+    def work_inside(inside: Connection) -> tuple[Sequence[Draft], list[dict[str, Any]]]:
+        nonlocal ended
+        said = _with_form(turn, inside, work)
+        ended = any(draft.act in _ENDS_A_FORM for draft in said)
+        return said, []
+
     def once() -> list[dict[str, Any]]:
         with database().write() as connection:
-            return store.run_once(
+            events = store.run_once(
                 connection,
                 conversation_id=turn.conversation_id,
                 message_id=message_id,
                 action=action,
                 number=turn.action_number,
-                work=lambda inside: (_with_form(turn, inside, work), []),
+                work=work_inside,
                 now=datetime.now(UTC),
             )
+        if ended:
+            database().forget_deleted()  # what was typed must not outlive the form in the write-ahead log
+        return events
 
     return await asyncio.to_thread(once)
 

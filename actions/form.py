@@ -19,7 +19,7 @@ from personvern.conversations.messages import Draft, Offer
 from personvern.languages.dates import day_in_words
 from personvern.languages.texts import text, texts
 from personvern.notifications.letters import queue_message
-from personvern.requests import drafts, intake
+from personvern.requests import drafts
 from personvern.requests import store as requests
 from personvern.requests.cues import has_cue
 from personvern.requests.drafts import RequestDraft
@@ -28,6 +28,8 @@ from personvern.requests.verification import TooManyCodes
 REQUEST, MESSAGE, BREACH = "request", "message", "breach"
 _MOST_DETAILS = 2_000
 _SURE = 0.6
+_CLEAR = -0.1
+"""The margin of a clear yes, no or stop; of letters at random it is lower."""
 
 
 def begin_request(turn: Turn, connection: Connection, right: str) -> Sequence[Draft]:
@@ -51,17 +53,18 @@ def begin_message(turn: Turn, connection: Connection, stage: str) -> Sequence[Dr
 
 def step(turn: Turn, connection: Connection) -> Sequence[Draft] | None:
     """The form's reply to this message; None where the message is not for the form."""
+    taken = turn.taken
+    if taken.get("code") in ("confirmed", "already_confirmed"):
+        # Filed at the door, whatever another message has done to the form meanwhile: it must be told.
+        return _after_right_code(turn, connection)
     asking = store.asked_for(connection, turn.conversation_id)
     if asking is None:
         return None
-    taken = turn.taken
     draft = drafts.find(connection, keys(), turn.conversation_id)
-    if taken.get("code") in ("confirmed", "already_confirmed"):
-        return _after_right_code(turn, connection)
     if draft is None or not draft.stage:
         store.ask_for(connection, turn.conversation_id, None)
         return None
-    if turn.intent == "cancel":
+    if _means(turn, "cancel"):
         return [_cancel(turn, connection, draft)]
     if "code" in taken:
         return _after_other_code(turn, connection, draft)
@@ -74,7 +77,7 @@ def step(turn: Turn, connection: Connection) -> Sequence[Draft] | None:
         return [_ask(turn, connection, draft, asking, why)]
     if asking in ("confirm", "correction"):
         return _after_read_back(turn, connection, draft)
-    if asking == "details" and not _is_question(turn):
+    if asking == "details" and not turn.is_tapped and not _is_question(turn):
         draft = _save(connection, replace(draft, details=turn.text[:_MOST_DETAILS]))
         return _next(turn, connection, draft)
     return None
@@ -142,14 +145,14 @@ def _read_back(turn: Turn, connection: Connection, draft: RequestDraft) -> Draft
 
 
 def _after_read_back(turn: Turn, connection: Connection, draft: RequestDraft) -> Sequence[Draft] | None:
-    if turn.intent == "affirm":
+    if _means(turn, "affirm"):
         return _file(turn, connection, draft)
     # «E-posten er feil»: that one is asked for again.
     if has_cue("email", turn.text):
         return [_ask(turn, connection, _save(connection, replace(draft, email=None)), "email")]
     if has_cue("name", turn.text):
         return [_ask(turn, connection, _save(connection, replace(draft, name=None)), "name")]
-    if turn.intent == "deny":
+    if _means(turn, "deny"):
         return [_ask(turn, connection, draft, "correction")]
     return None
 
@@ -160,7 +163,7 @@ def _file(turn: Turn, connection: Connection, draft: RequestDraft) -> Sequence[D
         opened = requests.open_unverified_simple(
             connection, keys(), company=turn.company, draft=draft, channel=turn.channel, now=now
         )
-        return _opened(turn, connection, opened, (), typed=(draft.name, draft.email))
+        return _opened(turn, connection, opened, (), typed=draft.typed)
     waiting = requests.open_unconfirmed(
         connection, keys(), company=turn.company, draft=draft, channel=turn.channel, now=now
     )
@@ -203,14 +206,14 @@ def _opened(
     connection: Connection,
     opened: Iterable[requests.Request],
     before: Iterable[requests.Request],
-    typed: tuple[str | None, str | None],
+    typed: Sequence[str | None],
 ) -> Sequence[Draft]:
     said = []
     for request in opened:
         key = "opened_one" if request.kind.lawful_deadline else "opened_target"
         said.append(_about(turn, "request_opened", request, key))
     said += [_about(turn, "request_opened", request, "open_before") for request in before]
-    _forget(connection, turn.conversation_id, *typed)
+    _forget(connection, turn.conversation_id, typed)
     return said
 
 
@@ -246,24 +249,23 @@ def _send_message(turn: Turn, connection: Connection, draft: RequestDraft) -> Dr
         key=f"handover:{turn.message_id}",
         now=datetime.now(UTC),
     )
-    said = text(turn.language, f"request.{draft.stage}_sent", **_names(turn), email=intake.EMAIL, reference=reference)
-    said = said.replace(intake.EMAIL, draft.email)
+    said = text(turn.language, f"request.{draft.stage}_sent", **_names(turn), reference=reference)
     if targets.demo:
         said += " " + text(turn.language, "request.demo_message", **_names(turn))
-    _forget(connection, draft.conversation_id, draft.name, draft.email)
+    _forget(connection, draft.conversation_id, (*draft.typed, draft.details))
     return Draft("handover_queued", turn.language, said)
 
 
 def _cancel(turn: Turn, connection: Connection, draft: RequestDraft) -> Draft:
     if draft.group_id:
         requests.cancel_unconfirmed(connection, draft.group_id)
-    _forget(connection, draft.conversation_id, draft.name, draft.email)
+    _forget(connection, draft.conversation_id, (*draft.typed, draft.details))
     return Draft("request_cancelled", turn.language, text(turn.language, "request.cancelled"))
 
 
-def _forget(connection: Connection, conversation_id: str, name: str | None, email: str | None) -> None:
-    """The form is over: what was typed into it leaves the draft and the transcript."""
-    store.redact(connection, conversation_id, [(name or "", intake.NAME), (email or "", intake.EMAIL)])
+def _forget(connection: Connection, conversation_id: str, typed: Sequence[str | None]) -> None:
+    """The form is over: all that was typed into it leaves the draft and the transcript."""
+    store.redact(connection, conversation_id, [value for value in typed if value])
     drafts.delete_of(connection, conversation_id)
     store.ask_for(connection, conversation_id, None)
 
@@ -319,6 +321,13 @@ def _label(right: str | None, marketing: bool) -> str | None:
 
 def _cancel_offer(turn: Turn) -> Offer:
     return Offer("cancel", texts(turn.language, "request.buttons")["cancel"], "other", acts=True)
+
+
+def _means(turn: Turn, intent: str) -> bool:
+    """A tap, or words that can hardly be anything else: gibberish must not file or give up a request."""
+    return turn.intent == intent and (
+        turn.is_tapped or (turn.margin > _CLEAR and bool(turn.ranking) and turn.ranking[0][1] >= _SURE)
+    )
 
 
 def _is_question(turn: Turn) -> bool:

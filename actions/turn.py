@@ -54,6 +54,9 @@ class Turn:
     intent: str | None
     ranking: tuple[tuple[str, float], ...]
     """Intents and confidences, best first."""
+    margin: float
+    is_tapped: bool
+    """A button was tapped: nothing was typed."""
     is_understood: bool
     """False where the text is far from everything that the model was trained on."""
     action_number: int
@@ -78,6 +81,8 @@ class Turn:
             text,
             intent,
             ranking or (((intent, 1.0),) if intent else ()),
+            float(latest.get("margin", 0.0)),
+            bool(metadata.get("tapped")),
             intent is not None and latest.get("margin", 0.0) > _NOT_UNDERSTOOD,
             int(tracker.slots.get("action_number") or 0),
             metadata.get("channel") or "terminal",

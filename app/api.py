@@ -27,6 +27,7 @@ from personvern.statements.library import UnknownCompany
 from personvern.statements.reading import LANGUAGES
 
 LONGEST_TEXT = 2_000
+MOST_STREAMS = 8
 CHANNEL = "widget"
 _KEEP_ALIVE_SECONDS = 15.0
 _POLL_SECONDS = 1.0
@@ -40,7 +41,7 @@ class NewConversation(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class NewMessage(msgspec.Struct, forbid_unknown_fields=True):
-    client_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
+    client_id: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
     text: str | None = None
     offer: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
 
@@ -141,13 +142,15 @@ class ChatApi(Controller):
             raise Problem("text-too-long", conversation.language, limit=LONGEST_TEXT)
         await services.limits.message(request, conversation_id, conversation.language)
         language, chosen = _language(given, conversation)
-        intake = take(mask(given).text, conversation.asking)
+        masked = mask(given).text
         company = services.library.company(conversation.company)
 
         def receive() -> store.Received:
             with services.database.write() as connection:
+                intake = take(masked, store.asked_for(connection, conversation_id))
+                taken: dict[str, Any] = {}
                 if store.is_known(connection, conversation_id, data.client_id):
-                    taken = {}
+                    pass
                 else:
                     taken = take_in(
                         connection,
@@ -196,7 +199,9 @@ class ChatApi(Controller):
         last_event_id: Annotated[str | None, Parameter(header="Last-Event-ID")] = None,
     ) -> Stream:
         services: Services = state.services
-        await _conversation(request, services, conversation_id)
+        conversation = await _conversation(request, services, conversation_id)
+        if services.broadcaster.listeners(conversation_id) >= MOST_STREAMS:
+            raise Problem("too-many-messages", conversation.language, retry_after=5)
         after = int(last_event_id) if last_event_id and last_event_id.isdecimal() and len(last_event_id) < 10 else 0
         return Stream(
             keep_alive(_follow(services, conversation_id, after), _KEEP_ALIVE_SECONDS),

@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.engine_client import EngineClient
-from personvern.conversations import erasure
+from personvern.conversations import erasure, store
 from personvern.database.connection import Database
 from personvern.notifications import caps, outbox
 from personvern.privacy.keys import Keys
-from personvern.requests import drafts, verification
+from personvern.requests import drafts, retention, verification
 from personvern.statements.library import Library, UnknownCompany
 
 logger = logging.getLogger(__name__)
@@ -65,6 +65,7 @@ class Erasures:
         database: Database,
         engine: EngineClient,
         library: Library,
+        keys: Keys,
         *,
         retention_days: int,
         clock: Callable[[], datetime],
@@ -72,6 +73,7 @@ class Erasures:
         self._database = database
         self._engine = engine
         self._library = library
+        self._keys = keys
         self._retention_days = retention_days
         self._clock = clock
         self._wake = asyncio.Event()
@@ -124,11 +126,22 @@ class Erasures:
         erased = erasure.erase_expired(self._database, now, self._keep)
         with self._database.write() as connection:
             erasure.forget_old_erasures(connection, now - PROOF_KEPT)
+            for conversation_id, typed in drafts.stale(connection, self._keys, now):
+                # A form that nobody came back to: what was typed into it goes from the transcript too.
+                store.redact(connection, conversation_id, typed)
+                store.ask_for(connection, conversation_id, None)
             drafts.purge(connection, now)
             verification.purge(connection, now)
             caps.purge(connection, now)
             outbox.purge(connection, now - OUTBOX_KEPT)
+        retention.purge_all(self._database, self._keys, now, self._keeping)
         return erased
+
+    def _keeping(self, company_id: str) -> retention.Keeping:
+        try:
+            return retention.Keeping(months=self._library.company(company_id).request_targets.keep_months)
+        except UnknownCompany:
+            return retention.Keeping()
 
     def days_kept(self, company_id: str, channel: str) -> int:
         """How long a conversation is kept after its last message."""

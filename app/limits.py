@@ -1,6 +1,7 @@
 """Rate limits, in memory for one process or in Redis for several."""
 
 import ipaddress
+import re
 import time
 from typing import Any
 
@@ -11,6 +12,8 @@ from litestar import Request
 
 from app.problems import Problem
 from personvern.settings import Settings
+
+_PORT = re.compile(r"(?<=\d):\d+\Z(?<!::\d)|(?<=\]):\d+\Z")
 
 
 class RateLimits:
@@ -41,7 +44,8 @@ class RateLimits:
     def address_of(self, request: Request[Any, Any, Any]) -> str | None:
         """The visitor's network address (IPv6 by its /64), or None for this machine itself, which has no limit."""
         peer = request.client.host if request.client else ""
-        forwarded = request.headers.get("x-forwarded-for")
+        lines = request.headers.getall("x-forwarded-for", [])
+        forwarded = ",".join(lines) if lines else None
         if forwarded is None:
             address = peer
         elif peer in self._trusted:
@@ -52,9 +56,11 @@ class RateLimits:
         else:
             return f"untrusted {peer}"
         try:
-            parsed = ipaddress.ip_address(address)
+            parsed = ipaddress.ip_address(_PORT.sub("", address).strip("[]"))
         except ValueError:
             return address
+        if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
+            parsed = parsed.ipv4_mapped
         if parsed.is_loopback and forwarded is None:
             return None
         if parsed.version == 6:

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from litestar import Litestar, Response, get
-from litestar.datastructures import CacheControlHeader, State
+from litestar.datastructures import CacheControlHeader, MutableScopeHeaders, State
 from litestar.exceptions import HTTPException
 from litestar.openapi import OpenAPIConfig
 from litestar.openapi.plugins import JsonRenderPlugin
 from litestar.response import File
 from litestar.static_files import create_static_files_router
+from litestar.types import Message, Scope
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -75,12 +76,27 @@ async def health(state: State) -> Response[dict[str, Any]]:
         "database": await asyncio.to_thread(database_answers),
         "engine": await services.engine.is_ready(),
         "statements": not services.library.problems and bool(services.library.companies()),
-        "deliveries": not await asyncio.to_thread(services.deliveries.failed),
     }
+    undelivered = await asyncio.to_thread(services.deliveries.failed)
     return Response(
-        {"ok": all(parts.values()), "parts": parts, "statements": services.library.problems},
+        {
+            "ok": all(parts.values()),
+            "parts": parts,
+            "statements": sorted(services.library.problems),
+            "undelivered": undelivered,
+        },
         status_code=200 if all(parts.values()) else 503,
     )
+
+
+async def _secure(message: Message, scope: Scope) -> None:
+    """The headers on every response, errors and files too."""
+    if message["type"] == "http.response.start":
+        headers = MutableScopeHeaders.from_message(message)
+        for name, value in _SECURITY_HEADERS.items():
+            headers.setdefault(name, value)
+        if scope["path"].startswith("/api/v1"):
+            headers.setdefault("Cache-Control", "no-store")
 
 
 def create_app(settings: Settings | None = None, clock: Callable[[], datetime] = _now) -> Litestar:
@@ -103,8 +119,8 @@ def create_app(settings: Settings | None = None, clock: Callable[[], datetime] =
                 delay_notice_seconds=given.delay_notice_seconds,
                 clock=clock,
             )
-            erasures = Erasures(database, engine, library, retention_days=given.retention_days, clock=clock)
             keys = Keys(given.data_key, given.hash_key)
+            erasures = Erasures(database, engine, library, keys, retention_days=given.retention_days, clock=clock)
             deliveries = Deliveries(database, keys, transports_of(given, keys, clock), clock=clock)
             app.state.services = Services(
                 given,
@@ -158,7 +174,7 @@ def create_app(settings: Settings | None = None, clock: Callable[[], datetime] =
             HTTPException: answer_http_exception,
             Exception: answer_unforeseen,
         },
-        response_headers=_SECURITY_HEADERS,
+        before_send=[_secure],
         openapi_config=OpenAPIConfig(
             title="Personvern chat API",
             version="1",

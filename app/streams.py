@@ -19,6 +19,9 @@ class Broadcaster:
             for event in events:
                 queue.put_nowait(event)
 
+    def listeners(self, conversation_id: str) -> int:
+        return len(self._queues.get(conversation_id, ()))
+
     @contextmanager
     def subscribed(self, conversation_id: str) -> Iterator[asyncio.Queue[Event]]:
         queue: asyncio.Queue[Event] = asyncio.Queue()

@@ -145,6 +145,7 @@ class TurnWorker:
                 "channel": conversation.channel,
                 "language": turn.language,
                 "taken": turn.taken,
+                "tapped": turn.intent is not None,
             },
         )
 

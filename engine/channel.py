@@ -6,6 +6,7 @@ action that could not be run fails the whole message, nothing is saved, and the 
 
 import hmac
 import logging
+import re
 import time
 from typing import Any, Awaitable, Callable, Dict, Optional, Text
 
@@ -21,6 +22,7 @@ from engine.working_memory import WorkingMemory
 logger = logging.getLogger(__name__)
 
 LONGEST_TEXT = 2_000
+_COMMAND = re.compile(r"\A[\s/]+")
 
 
 class PersonvernChannel(InputChannel):
@@ -107,7 +109,7 @@ def _working_memory(agent: Any) -> WorkingMemory:
 
 def _as_text(text: Text) -> Text:
     """What a person typed is never a command: Rasa would take `/intent{"slot": "value"}` for one."""
-    return text[:LONGEST_TEXT].lstrip("/ \t\r\n") or "?"
+    return _COMMAND.sub("", text[:LONGEST_TEXT]) or "?"
 
 
 def _tapped(sent: Dict[Text, Any]) -> Optional[Dict[Text, Any]]:

@@ -17,6 +17,7 @@ MOST_DEATHS = 5
 
 def main() -> None:
     os.chdir(ROOT)
+    os.umask(0o077)  # databases, logs and mails are their owner's alone
     from dotenv import load_dotenv
 
     load_dotenv(ROOT / ".env")

@@ -5,6 +5,7 @@ Every function takes a connection inside a transaction (`Database.read` or `Data
 
 import hashlib
 import hmac
+import re
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from personvern.database.tables import action_runs, conversations, events, feedb
 
 LEASE = timedelta(seconds=60)
 """How long the other app processes leave a conversation to the one that works on it."""
+
+
+REDACTED = "[…]"
 
 
 class ConversationError(Exception):
@@ -429,18 +433,17 @@ def asked_for(connection: Connection, conversation_id: str) -> str | None:
     ).scalar_one_or_none()
 
 
-def redact(connection: Connection, conversation_id: str, typed: Sequence[tuple[str, str]]) -> None:
-    """Put a placeholder for each of what was typed into every message that holds it."""
-    pairs = [(value, placeholder) for value, placeholder in typed if value]
-    if not pairs:
+def redact(connection: Connection, conversation_id: str, typed: Sequence[str]) -> None:
+    """Put a placeholder for each of what was typed into every message that holds it as a whole word."""
+    values = sorted({value.strip() for value in typed if len(value.strip()) > 1}, key=len, reverse=True)
+    if not values:
         return
+    pattern = re.compile("|".join(rf"(?<!\w){re.escape(value)}(?!\w)" for value in values))
     rows = connection.execute(
         select(messages.c.id, messages.c.text).where(messages.c.conversation_id == conversation_id)
     ).all()
     for row in rows:
-        changed = row.text
-        for value, placeholder in pairs:
-            changed = changed.replace(value, placeholder)
+        changed = pattern.sub(REDACTED, row.text)
         if changed != row.text:
             connection.execute(update(messages).where(messages.c.id == row.id).values(text=changed))
 
@@ -554,6 +557,13 @@ def _say(
         data=data,
     )
     _insert(connection, message, place)
+    if any(offer.acts for offer in draft.offers):
+        # A yes belongs to what was read back last.
+        connection.execute(
+            update(offers)
+            .where(offers.c.conversation_id == conversation_id, offers.c.acts, offers.c.used_at.is_(None))
+            .values(used_at=now)
+        )
     if offered:
         connection.execute(
             insert(offers),

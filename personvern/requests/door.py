@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from personvern.conversations import store as conversation
 from personvern.privacy.keys import Keys
 from personvern.requests import drafts, store
 from personvern.requests.intake import Intake
@@ -30,6 +31,8 @@ def take_in(
         group_id = group_id or (draft.group_id if draft else None)
         if group_id is None:
             return {"code": "none"}
+        if draft is not None and draft.typed:
+            conversation.redact(connection, conversation_id, draft.typed)
         checked = store.confirm_email(connection, keys, company=company, group_id=group_id, code=intake.code, now=now)
         return {"code": checked.outcome, "group": group_id, "tries": checked.tries_left}
     if intake.email_fault:
@@ -38,7 +41,10 @@ def take_in(
         draft = drafts.find(connection, keys, conversation_id) or drafts.create(
             connection, keys, conversation_id, language, now
         )
-        draft = replace(draft, name=intake.name or draft.name, email=intake.email or draft.email)
+        typed = (*draft.typed, *(value for value in (intake.name, intake.email) if value))
+        draft = replace(
+            draft, name=intake.name or draft.name, email=intake.email or draft.email, typed=tuple(dict.fromkeys(typed))
+        )
         drafts.save(connection, keys, draft, now)
         taken |= {name: True for name in ("name", "email") if getattr(intake, name)}
     return taken

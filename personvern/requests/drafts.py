@@ -43,6 +43,8 @@ class RequestDraft:
     details: str | None = None
     on_behalf: OnBehalf | None = None
     stage: str = ""
+    typed: tuple[str, ...] = ()
+    """Every name and address that was typed, the corrected ones too: what must leave the transcript at the end."""
     group_id: str | None = None
     """The unconfirmed requests that were opened from it."""
 
@@ -112,6 +114,17 @@ def delete_of(connection: Connection, conversation_id: str) -> bool:
     )
 
 
+def stale(connection: Connection, keys: Keys, now: datetime) -> list[tuple[str, tuple[str, ...]]]:
+    """(conversation, what was typed) of every draft that `purge` would forget."""
+    rows = connection.execute(select(request_drafts).where(request_drafts.c.updated_at < now - KEPT)).all()
+    found = [_draft(keys, row) for row in rows]
+    return [
+        (draft.conversation_id, (*draft.typed, *((draft.details,) if draft.details else ())))
+        for draft in found
+        if draft is not None
+    ]
+
+
 def purge(connection: Connection, now: datetime) -> int:
     """Forget every draft that nobody has touched for a day."""
     return connection.execute(delete(request_drafts).where(request_drafts.c.updated_at < now - KEPT)).rowcount
@@ -132,6 +145,7 @@ def _draft(keys: Keys, row: Row[Any] | None) -> RequestDraft | None:
         return None
     fields = json.loads(keys.decrypt(row.content))
     fields["rights"] = tuple(fields["rights"])
+    fields["typed"] = tuple(fields.get("typed", ()))
     if fields["on_behalf"]:
         fields["on_behalf"] = OnBehalf(**fields["on_behalf"])
     return RequestDraft(row.id, row.conversation_id, **fields)

@@ -34,6 +34,9 @@ def take(text: str, asking: str | None) -> Intake:
     """Take out what the form asks for, and an address or a named name wherever they stand."""
     if asking == "code" and (code := extract_code(text)):
         return Intake(CODE, code=code)
+    if asking == "details":
+        # Free text for a human: an address in it may be anybody's.
+        return Intake(text)
     email = fault = name = None
     found = _EMAIL.search(text)
     if found:
@@ -41,19 +44,31 @@ def take(text: str, asking: str | None) -> Intake:
             email = validate_email(found[0].rstrip(".!?")).address
         except InvalidField as error:
             fault = error.fault
-        text = text[: found.start()] + EMAIL + text[found.end() :]
+        text = _EMAIL.sub(EMAIL, text)
     elif asking == "email" and "@" in text:
         fault, text = "not_an_address", EMAIL
     named = _introduced().search(text)
     if named:
-        name = _as_name(named["name"])
+        given = _name_at_start(named["name"])
+        name = _as_name(given) if given else None
         if name:
-            text = text[: named.start("name")] + NAME + text[named.end("name") :]
+            start = named.start("name")
+            text = text[:start] + NAME + text[start + len(given) :]
     elif asking in ("name", "correction") and email is None and fault is None:
         name = _bare_name(text)
         if name:
             text = NAME
     return Intake(text, name, email, fault)
+
+
+def _name_at_start(words: str) -> str:
+    """The words before the first one that sentences are made of: «kari nordmann og vil ...»."""
+    end = 0
+    for word in _WORD.finditer(words):
+        if word[0].lower().strip(".") in cues("not_a_name") or not word[0][:1].isalpha():
+            break
+        end = word.end()
+    return words[:end]
 
 
 def _as_name(text: str) -> str | None:
@@ -79,7 +94,7 @@ def _bare_name(text: str) -> str | None:
 
 @cache
 def _introduced() -> re.Pattern[str]:
-    """«Jeg heter Kari Nordmann»: the words that introduce a name, then up to five that begin with a capital."""
+    """«Jeg heter Kari Nordmann»: the words that introduce a name, then up to four."""
     opening = "|".join(re.escape(one) for one in sorted(cues("my_name_is"), key=len, reverse=True))
-    word = r"[^\W\d_a-zæøå][^\W\d_]*(?:[.'’-][^\W\d_]+)*\.?"
-    return re.compile(rf"\b(?i:{opening})\s+(?P<name>{word}(?:\s+{word}){{0,4}})")
+    word = r"[^\W\d_]+(?:[.'’-][^\W\d_]+)*\.?"
+    return re.compile(rf"\b(?:{opening})\s+(?P<name>{word}(?: {word}){{0,3}})", re.IGNORECASE)

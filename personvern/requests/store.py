@@ -175,7 +175,7 @@ def open_unconfirmed(
     lock_code(connection, "confirm_requests", group_id)
     # The draft's own rows, and what the same conversation left unconfirmed for the same address.
     earlier = connection.execute(
-        select(requests.c.id, requests.c.right, requests.c.group_id)
+        select(requests.c.id, requests.c.right, requests.c.group_id, requests.c.email_hash)
         .where(
             requests.c.conversation_id == draft.conversation_id,
             requests.c.company == company.id,
@@ -190,6 +190,9 @@ def open_unconfirmed(
         )
         .order_by(requests.c.received_at.desc())
     ).all()
+    if any(row.email_hash not in email_hashes(keys, draft.email) for row in earlier):
+        # A code that went to another address proves nothing of this one, even where no new code may be sent now.
+        forget_code(connection, "confirm_requests", group_id)
     # Of two for the same right the oldest stays: its clock has run longest.
     again = {row.right: row.id for row in earlier if row.right in rights}
     for row in earlier:
