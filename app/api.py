@@ -43,7 +43,7 @@ class NewConversation(msgspec.Struct, forbid_unknown_fields=True):
 class NewMessage(msgspec.Struct, forbid_unknown_fields=True):
     client_id: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9_-]{1,64}\Z")]
     text: str | None = None
-    offer: Annotated[str, msgspec.Meta(min_length=1, max_length=64)] | None = None
+    offer: Annotated[str, msgspec.Meta(pattern=r"\A[0-9a-f]{1,64}\Z")] | None = None
 
 
 class Feedback(msgspec.Struct, forbid_unknown_fields=True):
@@ -51,6 +51,8 @@ class Feedback(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def _token(request: Request[Any, Any, Any]) -> str:
+    if "\x00" in request.url.path:
+        raise Problem("not-found")
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
         raise Problem("unauthorised")
@@ -147,7 +149,7 @@ class ChatApi(Controller):
 
         def receive() -> store.Received:
             with services.database.write() as connection:
-                intake = take(masked, store.asked_for(connection, conversation_id))
+                intake = take(masked, store.asked_for(connection, conversation_id, lock=True))
                 taken: dict[str, Any] = {}
                 if store.is_known(connection, conversation_id, data.client_id):
                     pass
@@ -219,7 +221,7 @@ class ChatApi(Controller):
     ) -> dict[str, Any]:
         services: Services = state.services
         await _conversation(request, services, conversation_id)
-        found = await asyncio.to_thread(_events_after, services, conversation_id, after)
+        found = await asyncio.to_thread(_events_after, services, conversation_id, after) or []
         return {"events": [{"number": event.number, "kind": event.kind, "data": event.data} for event in found]}
 
     @get("/conversations/{conversation_id:str}/transcript", summary="What is stored of this conversation")
@@ -240,10 +242,11 @@ class ChatApi(Controller):
         messages = await asyncio.to_thread(find)
         if format == "json":
             return Response({"company": conversation.company, "messages": [message.as_json() for message in messages]})
-        company = services.library.company(conversation.company)
-        return Response(
-            as_text(messages, company.name[conversation.language], conversation.language), media_type="text/plain"
-        )
+        try:
+            name = services.library.company(conversation.company).name[conversation.language]
+        except UnknownCompany:
+            name = conversation.company
+        return Response(as_text(messages, name, conversation.language), media_type="text/plain")
 
     @delete("/conversations/{conversation_id:str}", status_code=204, summary="Erase the conversation everywhere")
     async def erase(self, request: Request[Any, Any, Any], state: State, conversation_id: str) -> None:
@@ -307,18 +310,26 @@ def _language(given: str, conversation: Conversation) -> tuple[str, bool]:
     return found.language, conversation.language_chosen and found.language == current
 
 
-def _events_after(services: Services, conversation_id: str, after: int) -> list[Event]:
+def _events_after(services: Services, conversation_id: str, after: int) -> list[Event] | None:
+    """None where the conversation is gone."""
     with services.database.read() as connection:
-        return store.events_after(connection, conversation_id, after)
+        found = store.events_after(connection, conversation_id, after)
+        return found if found or store.exists(connection, conversation_id) else None
 
 
 async def _follow(services: Services, conversation_id: str, after: int) -> AsyncIterator[Event]:
     """Every event after the given one, without a gap: what this process tells, and the database when in doubt."""
     with services.broadcaster.subscribed(conversation_id) as queue:
         while True:
-            for event in await asyncio.to_thread(_events_after, services, conversation_id, after):
+            found = await asyncio.to_thread(_events_after, services, conversation_id, after)
+            if found is None:
+                yield Event(0, "closed", {"reason": "erased"})
+                return
+            for event in found:
                 after = event.number
                 yield event
+            if len(found) >= store.MOST_EVENTS:
+                continue
             while True:
                 try:
                     async with asyncio.timeout(services.poll_seconds):

@@ -1,7 +1,6 @@
 """Rate limits, in memory for one process or in Redis for several."""
 
 import ipaddress
-import re
 import time
 from typing import Any
 
@@ -12,8 +11,6 @@ from litestar import Request
 
 from app.problems import Problem
 from personvern.settings import Settings
-
-_PORT = re.compile(r"(?<=\d):\d+\Z(?<!::\d)|(?<=\]):\d+\Z")
 
 
 class RateLimits:
@@ -56,7 +53,7 @@ class RateLimits:
         else:
             return f"untrusted {peer}"
         try:
-            parsed = ipaddress.ip_address(_PORT.sub("", address).strip("[]"))
+            parsed = ipaddress.ip_address(_without_port(address))
         except ValueError:
             return address
         if isinstance(parsed, ipaddress.IPv6Address) and parsed.ipv4_mapped:
@@ -66,3 +63,10 @@ class RateLimits:
         if parsed.version == 6:
             return str(ipaddress.ip_network((parsed, 64), strict=False))
         return str(parsed)
+
+
+def _without_port(address: str) -> str:
+    """Some proxies add the port: «192.0.2.1:4711», «[2001:db8::1]:4711»."""
+    if address.startswith("["):
+        return address[1:].partition("]")[0]
+    return address.partition(":")[0] if address.count(":") == 1 else address

@@ -24,7 +24,7 @@ from app.api import ChatApi
 from app.engine_client import EngineClient
 from app.jobs import Deliveries, Erasures
 from app.limits import RateLimits
-from app.problems import Problem, answer_http_exception, answer_problem, answer_unforeseen
+from app.problems import Problem, answer_http_exception, answer_problem, answer_unforeseen, answer_unreadable
 from app.services import Services
 from app.streams import Broadcaster
 from app.turns import TurnWorker
@@ -56,7 +56,7 @@ def _now() -> datetime:
 
 @get("/", include_in_schema=False)
 async def chat_page() -> File:
-    return File(_PAGES / "index.html", content_disposition_type="inline", media_type="text/html; charset=utf-8")
+    return File(_PAGES / "index.html", content_disposition_type="inline", media_type="text/html")
 
 
 @get("/health", include_in_schema=False)
@@ -172,6 +172,7 @@ def create_app(settings: Settings | None = None, clock: Callable[[], datetime] =
         exception_handlers={
             Problem: answer_problem,
             HTTPException: answer_http_exception,
+            UnicodeDecodeError: answer_unreadable,
             Exception: answer_unforeseen,
         },
         before_send=[_secure],

@@ -85,3 +85,8 @@ def answer_unforeseen(request: Request[Any, Any, Any], error: Exception) -> Resp
     where = f"{place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else "?"
     logger.error("request.failed error=%s at=%s", type(error).__name__, where)
     return answer_problem(request, Problem("internal"))
+
+
+def answer_unreadable(request: Request[Any, Any, Any], error: UnicodeDecodeError) -> Response[dict[str, Any]]:
+    """A body or a path that is no UTF-8."""
+    return answer_problem(request, Problem("malformed"))

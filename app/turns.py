@@ -43,10 +43,13 @@ class TurnWorker:
         self.delay_notice_seconds = delay_notice_seconds
         self.clock = clock
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._again: set[str] = set()
 
     def work_on(self, conversation_id: str) -> None:
         """Answer what waits in this conversation, unless this process is at it already."""
         if conversation_id in self._tasks:
+            # It may have looked for the last time already: look once more when it ends.
+            self._again.add(conversation_id)
             return
         task = asyncio.create_task(self._conversation(conversation_id))
         self._tasks[conversation_id] = task
@@ -56,6 +59,10 @@ class TurnWorker:
         self._tasks.pop(conversation_id, None)
         if not task.cancelled() and (error := task.exception()):
             logger.error("turn.crashed conversation=%s error=%s", conversation_id, type(error).__name__)
+        if conversation_id in self._again:
+            self._again.discard(conversation_id)
+            if not task.cancelled():
+                self.work_on(conversation_id)
 
     async def recover(self) -> None:
         """Take up what another process, or this one before it died, has left waiting."""

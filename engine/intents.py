@@ -32,6 +32,9 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _LONGEST = 2_000
 _MOST_SENTENCES = 12
 
+NOT_UNDERSTOOD = "nlu_fallback"
+"""Rasa's own name for a text that nothing can be made of; it has a rule as every intent has."""
+
 ASK, REQUEST = "ask_", "request_"
 """A question about a right and the order to carry it out differ in the form of the sentence, hardly in its words."""
 
@@ -224,7 +227,9 @@ class IntentFinder(GraphComponent, IntentClassifier):
             if message.get(INTENT) and not message.get(TEXT):
                 continue
             ranking, margin = self._rank(message.get(TEXT) or "")
-            message.set(INTENT, ranking[0] if ranking else {"name": None, "confidence": 0.0}, add_to_output=True)
+            message.set(
+                INTENT, ranking[0] if ranking else {"name": NOT_UNDERSTOOD, "confidence": 1.0}, add_to_output=True
+            )
             message.set("intent_ranking", ranking, add_to_output=True)
             # How far the text is from everything that was trained on: confidences only compare the intents.
             message.set("margin", margin, add_to_output=True)

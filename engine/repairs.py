@@ -10,6 +10,7 @@
 5. `Event.resolve_by_type` walks through all classes of events for each event that is loaded: it is remembered.
 """
 
+import asyncio
 import contextlib
 import contextvars
 import functools
@@ -151,8 +152,9 @@ def apply() -> None:
             if not _fails.get():
                 raise
             cause = error.__cause__ or error.__context__ or error
+            away = isinstance(cause, (aiohttp.ClientError, asyncio.TimeoutError, OSError))
             status = getattr(cause, "status", None)
-            raise ActionFailed(self.name(), unavailable=status is None or status in (401, 502, 503)) from None
+            raise ActionFailed(self.name(), unavailable=away or status in (401, 502, 503)) from None
 
     class ActionEndpoint:
         """The endpoint as `RemoteAction.run` uses it."""

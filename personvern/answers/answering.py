@@ -27,10 +27,11 @@ _SECOND_CHOICE = 0.12
 """Tried on the leave-one-out readings: docs/understanding.md."""
 
 _WORD = re.compile(r"\w+")
-_ABOUT_ME = re.compile(
-    r"\b(meg|mæ|mej|mei|meig|eg|æ|jeg|mine|mitt|min|mi|me|my|mine|i)\b",
-    re.IGNORECASE,
-)
+_ABOUT_ME = {
+    "nb": re.compile(r"\b(meg|mæ|mei|æ|jeg|eg|mine|mitt|min|mi)\b", re.IGNORECASE),
+    "nn": re.compile(r"\b(meg|mæ|mej|meig|æ|jeg|eg|mine|mitt|min|mi)\b", re.IGNORECASE),
+    "en": re.compile(r"\b(me|my|mine|i|myself)\b", re.IGNORECASE),
+}
 
 _RELATED = {
     "what_data": ("access", "retention", "purpose"),
@@ -107,7 +108,7 @@ def _from_reading(
 ) -> Draft:
     language = question.language
     sentences: list[str] = []
-    if topic in ("what_data", "access") and _ABOUT_ME.search(question.text):
+    if _is_about_me(question, topic):
         sentences.append(text(language, "answer.cannot_see_you"))
     decisive = _decisive(company, scores)
     if entry.answer:
@@ -191,14 +192,20 @@ def _by_searching(company: Company, question: Question, topic: str, scores: Mapp
 def _silent(company: Company, question: Question, topic: str) -> Draft:
     language = question.language
     name = company.name[language]
+    sentences = [text(language, "answer.cannot_see_you")] if _is_about_me(question, topic) else []
     if topic == "other":
-        sentences = [text(language, "answer.silent_detail", company=name)]
+        sentences += [text(language, "answer.silent_detail", company=name)]
     else:
-        sentences = [text(language, "answer.silent", company=name, topic=text(language, f"topics.{topic}"))]
+        sentences += [text(language, "answer.silent", company=name, topic=text(language, f"topics.{topic}"))]
     if has_text(language, f"law.{topic}"):
         sentences.append(text(language, f"law.{topic}"))
     sentences.append(contact_line(company, language, alone=topic not in ("contact", "dpo")))
     return Draft("silent", language, _fit(sentences), topic=topic)
+
+
+def _is_about_me(question: Question, topic: str) -> bool:
+    """What is registered about this very person: the assistant cannot see it."""
+    return topic in ("what_data", "access") and _ABOUT_ME[question.language].search(question.text) is not None
 
 
 def contact_line(company: Company, language: str, *, alone: bool = False) -> str:

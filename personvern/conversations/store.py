@@ -22,6 +22,8 @@ LEASE = timedelta(seconds=60)
 
 
 REDACTED = "[…]"
+MOST_EVENTS = 200
+"""How many events are read at once."""
 
 
 class ConversationError(Exception):
@@ -427,10 +429,15 @@ def ask_for(connection: Connection, conversation_id: str, slot: str | None) -> N
     connection.execute(update(conversations).where(conversations.c.id == conversation_id).values(asking=slot))
 
 
-def asked_for(connection: Connection, conversation_id: str) -> str | None:
-    return connection.execute(
-        select(conversations.c.asking).where(conversations.c.id == conversation_id)
-    ).scalar_one_or_none()
+def asked_for(connection: Connection, conversation_id: str, *, lock: bool = False) -> str | None:
+    """With `lock` nobody else changes the conversation before the transaction ends."""
+    query = select(conversations.c.asking).where(conversations.c.id == conversation_id)
+    return connection.execute(query.with_for_update() if lock else query).scalar_one_or_none()
+
+
+def exists(connection: Connection, conversation_id: str) -> bool:
+    found = connection.execute(select(conversations.c.id).where(conversations.c.id == conversation_id)).first()
+    return found is not None
 
 
 def redact(connection: Connection, conversation_id: str, typed: Sequence[str]) -> None:
@@ -457,7 +464,7 @@ def choose_language(connection: Connection, conversation_id: str, language: str)
     )
 
 
-def events_after(connection: Connection, conversation_id: str, number: int, limit: int = 200) -> list[Event]:
+def events_after(connection: Connection, conversation_id: str, number: int, limit: int = MOST_EVENTS) -> list[Event]:
     rows = connection.execute(
         select(events.c.number, events.c.kind, events.c.data.label("event_data"), messages)
         .outerjoin(messages, events.c.message_id == messages.c.id)

@@ -55,7 +55,13 @@ class Database:
         with self.engine.connect() as connection:
             raw = connection.connection.dbapi_connection
             assert raw is not None
-            busy = raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            cursor = raw.cursor()
+            # Not waiting for readers: whoever waits here holds the lock that writers need.
+            cursor.execute("PRAGMA busy_timeout=0")
+            try:
+                busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            finally:
+                cursor.execute("PRAGMA busy_timeout=10000")
         return not busy
 
     def close(self) -> None:

@@ -81,7 +81,7 @@ def load_company(folder: Path) -> Company:
     reading_file = folder / "reading.yml"
     try:
         if reading_file.exists():
-            reading = read(_yaml(reading_file), passages)
+            reading = read(_yaml(reading_file), passages, language)
         else:
             reading = quote_only(passages[0].heading[0] if passages[0].heading else "", language)
     except ReadingError as error:
@@ -89,12 +89,20 @@ def load_company(folder: Path) -> Company:
     names = settings.get("name")
     if isinstance(names, str):
         names = dict.fromkeys(LANGUAGES, names)
-    if not isinstance(names, dict) or set(names) != set(LANGUAGES):
+    if (
+        not isinstance(names, dict)
+        or set(names) != set(LANGUAGES)
+        or not all(isinstance(name, str) and name.strip() for name in names.values())
+    ):
         raise CompanyError(f"{folder.name}/company.yml: 'name' must be a text, or one for each of nb, nn and en")
     contact = settings.get("contact") or {}
+    if not isinstance(contact, dict):
+        raise CompanyError(f"{folder.name}/company.yml: 'contact' must be a mapping of email, phone and address")
     retention = settings.get("retention_days") or {}
     if isinstance(retention, int):
         retention = {"default": retention}
+    if not isinstance(retention, dict) or not all(type(days) is int and days > 0 for days in retention.values()):
+        raise CompanyError(f"{folder.name}/company.yml: 'retention_days' must be a number of days, or one a channel")
     return Company(
         folder.name,
         names,
@@ -147,6 +155,10 @@ def _yaml(path: Path) -> Mapping[str, Any]:
         place = getattr(error, "problem_mark", None)
         line = f", line {place.line + 1}" if place else ""
         raise CompanyError(f"{path}{line}: not valid YAML") from None
+    except UnicodeDecodeError:
+        raise CompanyError(f"{path}: the text is not UTF-8") from None
+    except ValueError as error:  # a date that is none, say
+        raise CompanyError(f"{path}: {error}") from None
     if not isinstance(document, dict):
         raise CompanyError(f"{path}: must be a mapping")
     return document

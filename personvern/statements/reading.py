@@ -60,10 +60,13 @@ class Reading:
     """Topics whose passages have changed since they were read."""
 
 
-def read(document: Mapping[str, Any], passages: list[Passage]) -> Reading:
+def read(document: Mapping[str, Any], passages: list[Passage], file_language: str) -> Reading:
     """Fit a reading to the statement as it is now; raises ReadingError on what a person must mend."""
-    statement = document.get("statement") or {}
-    recorded: Mapping[str, Mapping[str, Any]] = document.get("passages") or {}
+    statement = _mapping(document.get("statement"), "statement")
+    recorded: Mapping[str, Mapping[str, Any]] = {
+        name: _mapping(entry, f"passages: {name}")
+        for name, entry in _mapping(document.get("passages"), "passages").items()
+    }
     by_id = {passage.id: passage for passage in passages}
     by_fingerprint: dict[str, Passage] = {}
     for passage in passages:
@@ -83,16 +86,17 @@ def read(document: Mapping[str, Any], passages: list[Passage]) -> Reading:
         current = now(passage_id)
         if current is not None:
             readings[current.id] = PassageReading(
-                entry.get("gist") or {},
-                entry.get("translation") or {},
+                _texts(entry.get("gist"), f"the gist of {passage_id}"),
+                _texts(entry.get("translation"), f"the translation of {passage_id}"),
                 entry.get("status", "reviewed") == "reviewed",
             )
     topics: dict[str, TopicReading] = {}
     stale: list[str] = []
-    for topic, entry in (document.get("topics") or {}).items():
+    for topic, given in _mapping(document.get("topics"), "topics").items():
         if topic not in TOPICS:
             raise ReadingError(f"topic {topic!r} is none of docs/topics.md")
-        answer = entry.get("answer") or {}
+        entry = _mapping(given, f"topic {topic}")
+        answer = _texts(entry.get("answer"), f"the answer on {topic}")
         if answer and set(answer) != set(LANGUAGES):
             raise ReadingError(f"the answer on {topic} must be in nb, nn and en, or be left out")
         found = [now(passage_id) for passage_id in entry.get("passages") or []]
@@ -104,11 +108,16 @@ def read(document: Mapping[str, Any], passages: list[Passage]) -> Reading:
             answer = {}
         if left:
             reviewed = entry.get("status") == "reviewed"
+            if not reviewed:
+                answer = {}  # a draft quotes and says no more
             topics[topic] = TopicReading(topic, left, answer, reviewed, bool(entry.get("narrow", False)))
     updated = statement.get("updated")
+    language = statement.get("language") or file_language
+    if language != file_language:
+        raise ReadingError(f"the statement's language is {language!r}, its file says {file_language!r}")
     return Reading(
         statement.get("title") or "",
-        statement.get("language") or "nb",
+        language,
         str(updated) if updated else None,
         bool(statement.get("binding", True)),
         topics,
@@ -120,3 +129,20 @@ def read(document: Mapping[str, Any], passages: list[Passage]) -> Reading:
 def quote_only(title: str, language: str) -> Reading:
     """The reading of a statement that nobody has read yet."""
     return Reading(title, language, None, True, {}, {}, ())
+
+
+def _mapping(given: Any, place: str) -> Mapping[str, Any]:
+    if given is None:
+        return {}
+    if not isinstance(given, dict):
+        raise ReadingError(f"{place} must be a mapping")
+    return given
+
+
+def _texts(given: Any, place: str) -> Mapping[str, str]:
+    """By language; every language that is named has its text."""
+    found = _mapping(given, place)
+    for language, said in found.items():
+        if language not in LANGUAGES or not isinstance(said, str) or not said.strip():
+            raise ReadingError(f"{place} must be a text in each language that it names")
+    return found
