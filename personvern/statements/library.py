@@ -55,6 +55,8 @@ class Library:
             for company_id in set(companies) - set(found):
                 del companies[company_id]
                 self._states.pop(company_id, None)
+            for company_id in set(self.problems) - set(found):
+                del self.problems[company_id]
             for company_id, folder in sorted(found.items()):
                 state = _state(folder)
                 if self._states.get(company_id) == state:
@@ -63,9 +65,10 @@ class Library:
                 try:
                     companies[company_id] = load_company(folder)
                     self.problems.pop(company_id, None)
-                except CompanyError as error:
-                    self.problems[company_id] = str(error)
-                    logger.error("company.unreadable company=%s problem=%s", company_id, error)
+                except Exception as error:  # one folder's mistake, whatever it is, must not take the others down
+                    told = str(error) if isinstance(error, CompanyError) else f"{company_id}: {type(error).__name__}"
+                    self.problems[company_id] = told
+                    logger.error("company.unreadable company=%s problem=%s", company_id, told)
             self._companies = companies
             self._checked_at = self._clock()
         finally:
@@ -75,6 +78,9 @@ class Library:
 def _state(folder: Path) -> tuple[tuple[str, int, int], ...]:
     files = []
     for path in folder.iterdir():
-        status = path.stat()
+        try:
+            status = path.stat()
+        except FileNotFoundError:  # an editor's file, gone since it was listed
+            continue
         files.append((path.name, status.st_mtime_ns, status.st_size))
     return tuple(sorted(files))

@@ -52,7 +52,7 @@ class _Block:
 
 def fingerprint(text: str) -> str:
     """Twelve hexadecimal digits that change when the words do, not when white space or bullets do."""
-    words = " ".join(re.sub(_BULLET, "", text).split())
+    words = " ".join(" ".join(_BULLET.sub("", line) for line in text.splitlines()).split())
     return hashlib.sha256(unicodedata.normalize("NFC", words).encode()).hexdigest()[:12]
 
 
