@@ -48,7 +48,7 @@ async def reply(dispatcher: CollectingDispatcher, tracker: Tracker, action: str,
                 now=datetime.now(UTC),
             )
         if ended:
-            database().forget_deleted()  # what was typed must not outlive the form in the write-ahead log
+            database().empty_log()  # what was typed must not outlive the form in the write-ahead log
         return events
 
     return await asyncio.to_thread(once)

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from litestar import Controller, Request, Response, delete, get, post
 from litestar.datastructures import State
-from litestar.params import Parameter
+from litestar.params import JSONBody, Parameter
 from litestar.response import Stream
 
 from app.problems import Problem, preferred_language
@@ -96,7 +96,9 @@ class ChatApi(Controller):
         ]
 
     @post("/conversations", status_code=201, summary="Begin a conversation")
-    async def begin(self, request: Request[Any, Any, Any], state: State, data: NewConversation) -> dict[str, Any]:
+    async def begin(
+        self, request: Request[Any, Any, Any], state: State, data: JSONBody[NewConversation]
+    ) -> dict[str, Any]:
         services: Services = state.services
         await services.limits.new_conversation(request)
         try:
@@ -131,7 +133,7 @@ class ChatApi(Controller):
 
     @post("/conversations/{conversation_id:str}/messages", status_code=202, summary="Say something")
     async def say(
-        self, request: Request[Any, Any, Any], state: State, conversation_id: str, data: NewMessage
+        self, request: Request[Any, Any, Any], state: State, conversation_id: str, data: JSONBody[NewMessage]
     ) -> dict[str, Any]:
         services: Services = state.services
         conversation = await _conversation(request, services, conversation_id)
@@ -198,12 +200,12 @@ class ChatApi(Controller):
         request: Request[Any, Any, Any],
         state: State,
         conversation_id: str,
-        last_event_id: Annotated[str | None, Parameter(header="Last-Event-ID")] = None,
     ) -> Stream:
         services: Services = state.services
         conversation = await _conversation(request, services, conversation_id)
         if services.broadcaster.listeners(conversation_id) >= MOST_STREAMS:
             raise Problem("too-many-messages", conversation.language, retry_after=5)
+        last_event_id = request.headers.get("last-event-id")
         after = int(last_event_id) if last_event_id and last_event_id.isdecimal() and len(last_event_id) < 10 else 0
         return Stream(
             keep_alive(_follow(services, conversation_id, after), _KEEP_ALIVE_SECONDS),
@@ -275,7 +277,7 @@ class ChatApi(Controller):
         state: State,
         conversation_id: str,
         message_id: str,
-        data: Feedback,
+        data: JSONBody[Feedback],
     ) -> None:
         services: Services = state.services
         conversation = await _conversation(request, services, conversation_id)

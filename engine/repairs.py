@@ -152,8 +152,9 @@ def apply() -> None:
             if not _fails.get():
                 raise
             cause = error.__cause__ or error.__context__ or error
-            away = isinstance(cause, (aiohttp.ClientError, asyncio.TimeoutError, OSError))
             status = getattr(cause, "status", None)
+            # Rasa's own error of an answer is an aiohttp.ClientError too, but it has a status.
+            away = status is None and isinstance(cause, (aiohttp.ClientError, asyncio.TimeoutError, OSError))
             raise ActionFailed(self.name(), unavailable=away or status in (401, 502, 503)) from None
 
     class ActionEndpoint:

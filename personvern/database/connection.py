@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from sqlite3 import OperationalError
 from threading import Lock
 from typing import Any
 
@@ -46,20 +47,30 @@ class Database:
             yield connection
 
     def forget_deleted(self) -> bool:
-        """Take what was deleted out of the write-ahead log too; False when a reader was in the way: try again later.
+        """Take what was deleted out of the file; False when somebody was in the way: try again later.
 
-        PostgreSQL's own log and vacuum lie with whoever runs it (docs/operations.md).
+        `secure_delete` overwrites deleted rows, but not the copies that stay behind when SQLite moves rows from page
+        to page: only rewriting the file does. What PostgreSQL keeps lies with whoever runs it (docs/operations.md).
         """
+        return self._without_waiting("VACUUM") and self.empty_log()
+
+    def empty_log(self) -> bool:
+        """Empty the write-ahead log, which holds rows as they were; False when somebody was in the way."""
+        return self._without_waiting("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _without_waiting(self, statement: str) -> bool:
         if not self.is_sqlite:
             return True
-        with self.engine.connect() as connection:
+        with self._one_writer, self.engine.connect() as connection:
             raw = connection.connection.dbapi_connection
             assert raw is not None
             cursor = raw.cursor()
-            # Not waiting for readers: whoever waits here holds the lock that writers need.
+            # Whoever waits here holds the lock that writers need.
             cursor.execute("PRAGMA busy_timeout=0")
             try:
-                busy = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                busy = (cursor.execute(statement).fetchone() or (0,))[0]
+            except OperationalError:
+                return False
             finally:
                 cursor.execute("PRAGMA busy_timeout=10000")
         return not busy
