@@ -609,7 +609,7 @@ async def test_an_erased_conversation_is_gone_everywhere(
     await visitor.done()
     async with visitor.stream(4) as stream:
         assert await visitor.ask("DELETE") == ""
-        told = await stream.next()
+        told = await stream.next(2)  # at once: sooner than the stream looks by itself
         assert told == (None, "closed", {"reason": "erased"})
         assert await stream.next() is None
     for method, path in (
