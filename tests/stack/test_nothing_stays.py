@@ -16,7 +16,6 @@ def test_nothing_of_a_deleted_conversation_stays(tmp_path: Path) -> None:
     assert findings.faults == []
 
 
-@pytest.mark.skip(reason="rewrites the file after each of thousands of erasures, which takes minutes")
 @pytest.mark.parametrize("seed", [0, 1])
 def test_nothing_stays_in_the_file_after_many_erasures(tmp_path: Path, seed: int) -> None:
     planted, left = nothing_stays.churn(tmp_path, seed)
