@@ -7,7 +7,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -70,9 +69,8 @@ class MeasuredStack(Stack):
 @contextmanager
 def stack_in(folder: Path | None, environment: Mapping[str, str] | None = None) -> Iterator[Stack]:
     """A stack on free ports that is started, and ended whatever happens. Without `folder` its files go too."""
-    if threading.current_thread() is threading.main_thread():
-        # Whoever ends the benchmark from outside ends its processes too.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Whoever ends the benchmark from outside ends its processes too.
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     place = folder or Path(tempfile.mkdtemp(prefix="personvern-benchmark-"))
     stack = MeasuredStack(place, Ports.free(), {**NO_LIMITS, **(environment or {})})
     started = False
@@ -83,6 +81,7 @@ def stack_in(folder: Path | None, environment: Mapping[str, str] | None = None) 
         yield stack
     finally:
         stack.stop()
+        signal.signal(signal.SIGTERM, before)
         if folder is None and started:  # else its logs say why
             shutil.rmtree(place, ignore_errors=True)
 

@@ -24,6 +24,7 @@ from personvern.database.connection import Database
 from personvern.database.migrate import upgrade
 from personvern.database.tables import conversations, erasures, events, feedback, messages, turns
 from personvern.languages.texts import text, texts
+from personvern.settings import Settings
 from personvern.statements.reading import LANGUAGES
 
 type Arrive = Callable[..., Awaitable[Visitor]]
@@ -723,15 +724,13 @@ async def test_an_answer_can_be_said_to_have_helped(visitor: Visitor, talk: Talk
 async def test_while_the_engine_is_down_the_message_is_kept_and_the_delay_is_told(
     make_app: MakeApp, arrive: Arrive, engine: FakeEngine
 ) -> None:
-    running = await make_app(delay_notice_seconds=2.0)  # as it ships
+    assert Settings().delay_notice_seconds < 3
+    running = await make_app(delay_notice_seconds=0.5)
     visitor = await arrive(running, language="nn")
     await engine.down()
     async with visitor.stream(1) as stream:
-        asyncio.get_running_loop()
-        started = asyncio.get_running_loop().time()
         await visitor.say("OK")
-        question, notice = await stream.numbered(up_to=3, seconds=3.5)
-        assert asyncio.get_running_loop().time() - started < 3
+        question, notice = await stream.numbered(up_to=3, seconds=30)
         assert question[2]["text"] == "OK"
         assert (notice[2]["author"], notice[2]["act"]) == ("system", "notice")
         assert notice[2]["text"] == text("nn", "notice.delay")
